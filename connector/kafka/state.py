@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What a shard's partition of the offsets topic holds, and how it changes.
+
+Keys are source partitions (``monetago/activity``), parts beside them
+(``monetago/activity#seen/…``) and one record of the shard itself (``$shard``): the
+number of shards, the epoch, and the counters of ``seq`` (DESIGN section 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+
+from connector.encoding.json import dumps
+from connector.errors import StoppedError
+from connector.kafka.producer import StateWrite
+from connector.unit import Json
+
+VERSION = 1
+SHARD_KEY = "$shard"
+# Stands between a source partition and the name of a part kept beside its cursor.
+PART = "#"
+
+
+def part_key(source_partition: str, part: str) -> str:
+    """
+    Give the key of a part of a source offset; the part ``""`` is the cursor itself.
+    """
+    return f"{source_partition}{PART}{part}" if part else source_partition
+
+
+def parse_value(key: str, value: bytes) -> dict[str, Any]:
+    """
+    Read one stored value.
+
+    Raises:
+        StoppedError: It is no JSON object, or of a later version than ours.
+    """
+    try:
+        parsed = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        parsed = None
+    if not isinstance(parsed, dict):
+        raise StoppedError(
+            f"The stored offset of {key} is not a JSON object.",
+            remedy="Was something else written to the offsets topic? "
+            "See connector offsets list, and set or reset it.",
+        )
+    version = parsed.get("v")
+    if not isinstance(version, int) or version > VERSION:
+        raise StoppedError(
+            f"The stored offset of {key} has version {version!r}, this release reads up to "
+            f"{VERSION}.",
+            remedy="Run the release that wrote it, or a later one.",
+        )
+    return parsed
+
+
+class ShardState:
+    """
+    The committed state of one shard, as Kafka last confirmed it (invariant 3).
+
+    Only ``apply`` changes it, after a commit. ``number`` and ``encode`` prepare a
+    transaction without touching it, so an aborted one gives its numbers back.
+
+    Args:
+        shard: Number of the shard.
+        values: The replayed values by key.
+    """
+
+    def __init__(self, shard: int, values: Mapping[str, bytes]) -> None:
+        self.shard = shard
+        self._values = {key: parse_value(key, value) for key, value in values.items()}
+        self._parts: dict[str, set[str]] = {}
+        for key in self._values:
+            self._index(key)
+
+    @property
+    def shards(self) -> int | None:
+        """
+        The number of shards under which this partition was first written, None if never.
+        """
+        record = self._values.get(SHARD_KEY)
+        return int(record["shards"]) if record else None
+
+    @property
+    def epoch(self) -> int | None:
+        """
+        The epoch of ``seq``: ms since 1970 when its counters began; None if never.
+        """
+        record = self._values.get(SHARD_KEY)
+        return int(record["epoch"]) if record else None
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        """
+        Give the stored value of a key, its envelope included.
+        """
+        return self._values.get(key)
+
+    def parts(self, source_partition: str) -> dict[str, Json]:
+        """
+        Give what is stored beside a cursor, by name of the part, without envelopes.
+        """
+        names = self._parts.get(source_partition, ())
+        return {name: self._values[part_key(source_partition, name)]["part"] for name in names}
+
+    def source_partitions(self) -> list[str]:
+        """
+        List the source partitions that have an offset here.
+        """
+        return sorted(key for key in self._values if key != SHARD_KEY and PART not in key)
+
+    def begin(self, shards: int, now_ms: int) -> dict[str, Json]:
+        """
+        Make the shard's record for a new epoch: all numbers start at 1 again.
+        """
+        return {"v": VERSION, "shards": shards, "epoch": now_ms, "counters": {}}
+
+    def number(self, topics: Iterable[str]) -> tuple[list[bytes], dict[str, Json]]:
+        """
+        Give the next ``seq`` for each topic in turn, and the shard's record to store.
+
+        Args:
+            topics: The topic of each message, in order.
+
+        Returns:
+            The header values, and the new value of the shard's record.
+        """
+        record = self._values[SHARD_KEY]
+        prefix = b"%d.%d." % (self.shard, record["epoch"])
+        counters = dict(record["counters"])
+        numbers = []
+        for topic in topics:
+            n = counters.get(topic, 0) + 1
+            counters[topic] = n
+            numbers.append(prefix + b"%d" % n)
+        return numbers, {**record, "counters": counters}
+
+    @staticmethod
+    def encode(changes: Mapping[str, Json | None]) -> list[StateWrite]:
+        """
+        Turn changes into messages for the offsets topic; None becomes a tombstone.
+        """
+        return [
+            StateWrite(key.encode(), None if value is None else dumps(value))
+            for key, value in changes.items()
+        ]
+
+    def apply(self, changes: Mapping[str, Json | None]) -> None:
+        """
+        Take over what a commit has made true.
+        """
+        for key, value in changes.items():
+            if value is None:
+                if self._values.pop(key, None) is not None and PART in key:
+                    owner, part = key.split(PART, 1)
+                    self._parts[owner].discard(part)
+            else:
+                if key not in self._values:
+                    self._index(key)
+                self._values[key] = value
+
+    def _index(self, key: str) -> None:
+        if PART in key:
+            owner, part = key.split(PART, 1)
+            self._parts.setdefault(owner, set()).add(part)
