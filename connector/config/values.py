@@ -37,11 +37,12 @@ ErrorPolicy = Literal["dead-letter", "stop"]
 @dataclass(frozen=True, slots=True)
 class Kind:
     """
-    How the reference documentation calls a type, and how it writes a default of it.
+    How people read a type: its name, its values, and None if that can be written.
     """
 
     name: str
     write: Callable[[Any], str] = str
+    none: str | None = None
 
 
 def parse_duration_ms(text: str) -> int:
@@ -274,6 +275,8 @@ def read_file(path: Path) -> str:
         text = data.decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError:
         raise ValueError("names a file that is not UTF-8") from None
+    if "\x00" in text:
+        raise ValueError("names a file that is not text")
     if not text:
         raise ValueError("names a file that is empty")
     return text
