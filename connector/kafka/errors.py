@@ -58,19 +58,14 @@ def next_step(error: KafkaError) -> Next:
     An error that carries none of librdkafka's three flags counts as fatal.
     """
     code = error.code()
-    if code in _FENCED:
-        return Next.FENCED
-    if code in _CONFIGURATION:
-        return Next.CONFIGURATION
-    if code in _STALE_PRODUCER:
-        return Next.RELOAD
-    if error.fatal():
-        return Next.RELOAD
-    if error.txn_requires_abort():
-        return Next.ABORT
-    if error.retriable():
-        return Next.SAME_CALL
-    return Next.RELOAD
+    verdicts = (
+        (code in _FENCED, Next.FENCED),
+        (code in _CONFIGURATION, Next.CONFIGURATION),
+        (code in _STALE_PRODUCER or error.fatal(), Next.RELOAD),
+        (error.txn_requires_abort(), Next.ABORT),
+        (error.retriable(), Next.SAME_CALL),
+    )
+    return next((verdict for holds, verdict in verdicts if holds), Next.RELOAD)
 
 
 def explain(error: KafkaError) -> str:

@@ -79,26 +79,25 @@ class Listener(Protocol):
         ...
 
 
-def group_config(
-    base: Mapping[str, Any], *, group_id: str, client_id: str, overrides: Mapping[str, Any]
-) -> dict[str, Any]:
+def group_config(base: Mapping[str, Any], *, group_id: str, client_id: str) -> dict[str, Any]:
     """
     Make the properties of the group's consumer.
 
     Args:
-        base: Connection settings.
+        base: Connection settings, and ``session.timeout.ms`` and ``max.poll.interval.ms``
+            where a user set them.
         group_id: The group: prefix and name of the connector.
         client_id: Shown by tools that list members.
-        overrides: The two times that a user may set.
     """
+    session_ms = int(base.get("session.timeout.ms", 10_000))
     return {
-        **base,
-        "session.timeout.ms": 10_000,
-        "heartbeat.interval.ms": 1_000,
-        "max.poll.interval.ms": 60_000,
+        "session.timeout.ms": session_ms,
+        "max.poll.interval.ms": max(60_000, session_ms),
         # A proof must not hold the thread for a minute when a broker is away.
         "socket.timeout.ms": 10_000,
-        **overrides,
+        **base,
+        # A third of the session is the least that a lost heartbeat leaves room for.
+        "heartbeat.interval.ms": min(1_000, session_ms // 3),
         "group.id": group_id,
         "client.id": client_id,
         "group.protocol": "classic",
@@ -280,6 +279,8 @@ class Group(threading.Thread):
                 ended.result(0.02)
             except TimeoutError:
                 continue
+        if not ended.done():
+            self._listener.on_lost(numbers)
         if partitions:
             consumer.incremental_unassign(partitions)
 

@@ -125,6 +125,7 @@ class TransactionalProducer:
         self._clock = clock
         self._timeout = float(config["transaction.timeout.ms"]) / 1000
         self._disconnects = 0
+        self._worn = False
         self._producer = Producer(dict(config), logger=logger, error_cb=self._on_error)
 
     def init(self) -> None:
@@ -154,17 +155,21 @@ class TransactionalProducer:
             error = kafka_error(failure)
             self._abort_quietly(error)
             raise as_connector_error(error, "produce") from None
-        began = self._clock()
+        # Serves the error callback, so that only what happens from here on counts below.
+        self._producer.poll(0)
+        disconnects, began = self._disconnects, self._clock()
         self._until_definite("commit_transaction", self._producer.commit_transaction)
         self._producer.poll(0)
-        return self._clock() - began
+        seconds = self._clock() - began
+        self._worn = self._disconnects > disconnects or seconds > self._timeout
+        return seconds
 
     @property
     def worn(self) -> bool:
         """
-        True after a disconnect: the next transaction deserves a new producer (R19).
+        True if the last commit met a disconnect: the next one deserves a new producer (R19).
         """
-        return self._disconnects > 0
+        return self._worn
 
     def _produce(self, transaction: Transaction) -> None:
         produce = self._producer.produce

@@ -13,7 +13,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from connector.errors import OutsideError, TopicError
@@ -87,6 +94,71 @@ def bounds(
     return result
 
 
+def read_to_end(
+    consumer: Consumer,
+    topic: str,
+    goals: Mapping[int, tuple[int, int]],
+    take: Callable[[Message], bool],
+    *,
+    patience: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """
+    Read partitions as read_committed, each from its first offset up to its goal.
+
+    Args:
+        consumer: From ``reader_config``; its assignment is replaced.
+        topic: The topic.
+        goals: For each partition its first offset and the high watermark to reach.
+        take: Gets each message; True ends the reading early.
+        patience: Seconds that the whole reading may take.
+        clock: Monotonic seconds.
+
+    Raises:
+        OutsideError: Kafka did not answer, or a transaction is open below a goal (R9).
+    """
+    positions = {p: low for p, (low, mark) in goals.items() if mark > low}
+    deadline = clock() + patience
+    try:
+        consumer.assign([TopicPartition(topic, p, low) for p, low in positions.items()])
+        while positions:
+            for message in consumer.consume(_BATCH, timeout=0.1):
+                error, partition = message.error(), message.partition()
+                if error is None:
+                    if partition in positions:
+                        positions[partition] = message.offset() + 1
+                    if take(message):
+                        return
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    # Under read_committed this comes at the last stable offset, and again
+                    # when that moves: only one at or beyond the goal counts (R7).
+                    if message.offset() >= goals[partition][1]:
+                        positions.pop(partition, None)
+                elif not error.retriable():
+                    raise KafkaException(error)
+            if positions and clock() >= deadline:
+                raise _stuck(topic, positions, goals)
+    except KafkaException as failure:
+        raise OutsideError(
+            f"Kafka: {topic} cannot be read ({explain(kafka_error(failure))}).", cause="kafka"
+        ) from None
+    finally:
+        consumer.unassign()
+
+
+def _stuck(
+    topic: str, positions: Mapping[int, int], goals: Mapping[int, tuple[int, int]]
+) -> OutsideError:
+    partition, position = next(iter(positions.items()))
+    return OutsideError(
+        f"Kafka: {topic} partition {partition} could be read up to offset {position} of "
+        f"{goals[partition][1]} only. If a transaction is open there, find it with "
+        f"kafka-transactions.sh find-hanging --topic {topic} --partition {partition} and end "
+        "it with kafka-transactions.sh abort.",
+        cause="open_transaction",
+    )
+
+
 class OffsetsReader:
     """
     One warm consumer for all replays of a worker (notes 4). Belongs to one thread.
@@ -97,7 +169,6 @@ class OffsetsReader:
         topic: The offsets topic.
         patience: Seconds that one replay may take.
         logger: A ``logging.Logger`` for what librdkafka says.
-        clock: Monotonic seconds.
     """
 
     def __init__(
@@ -108,12 +179,10 @@ class OffsetsReader:
         topic: str,
         logger: Any,
         patience: float = 60.0,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._admin = admin
         self._topic = topic
         self._patience = patience
-        self._clock = clock
         self._consumer = Consumer(dict(config), logger=logger)
 
     def replay(self, partition: int) -> dict[str, bytes]:
@@ -128,56 +197,41 @@ class OffsetsReader:
                 below the mark for longer than our patience (R9).
             TopicError: The topic is gone.
         """
-        low, mark = bounds(self._admin, self._topic, [partition])[partition]
         values: dict[str, bytes] = {}
-        if mark <= low:
-            return values
-        place = TopicPartition(self._topic, partition, low)
-        try:
-            self._consumer.assign([place])
-            self._read(partition, mark, values)
-        except KafkaException as failure:
-            raise OutsideError(
-                f"Kafka: the offsets of shard {partition} cannot be read "
-                f"({explain(kafka_error(failure))}).",
-                cause="kafka",
-            ) from None
-        finally:
-            self._consumer.unassign()
+
+        def take(message: Message) -> bool:
+            key, value = message.key(), message.value()
+            if key is None:
+                return False
+            if value is None:
+                values.pop(key.decode(), None)
+            else:
+                values[key.decode()] = value
+            return False
+
+        goals = bounds(self._admin, self._topic, [partition])
+        read_to_end(self._consumer, self._topic, goals, take, patience=self._patience)
         return values
+
+    def has_records(self, topic: str, partitions: int) -> bool:
+        """
+        Tell whether a topic holds at least one committed record.
+
+        Control records and aborted ones do not count: an aborted first transaction leaves
+        an end offset above 0 and no record (notes 12).
+        """
+        found: list[bool] = []
+
+        def take(_message: Message) -> bool:
+            found.append(True)
+            return True
+
+        goals = bounds(self._admin, topic, list(range(partitions)))
+        read_to_end(self._consumer, topic, goals, take, patience=self._patience)
+        return bool(found)
 
     def close(self) -> None:
         """
         Let the consumer go.
         """
         self._consumer.close()
-
-    def _read(self, partition: int, mark: int, values: dict[str, bytes]) -> None:
-        deadline = self._clock() + self._patience
-        position = 0
-        while True:
-            for message in self._consumer.consume(_BATCH, timeout=0.5):
-                error = message.error()
-                if error is None:
-                    position = message.offset() + 1
-                    key, value = message.key(), message.value()
-                    if key is None:
-                        continue
-                    if value is None:
-                        values.pop(key.decode(), None)
-                    else:
-                        values[key.decode()] = value
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    position = message.offset()
-                    if position >= mark:
-                        return
-                elif not error.retriable():
-                    raise KafkaException(error)
-            if self._clock() >= deadline:
-                raise OutsideError(
-                    f"Kafka: {self._topic} partition {partition} could be read up to offset "
-                    f"{position} of {mark} only. A transaction is open there: find it with "
-                    f"kafka-transactions.sh find-hanging --topic {self._topic} --partition "
-                    f"{partition}, then end it with kafka-transactions.sh abort.",
-                    cause="open_transaction",
-                )

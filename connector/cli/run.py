@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+``connector run``: one worker, until it is told to stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import click
+import structlog
+
+from connector.admin import server
+from connector.admin.metrics import Metrics
+from connector.admin.status import WorkerStatus
+from connector.errors import SettingsError
+from connector.logs import configure
+from connector.runtime import connect
+from connector.settings import Settings, load_settings
+from connector.worker import Worker
+
+log = structlog.get_logger()
+
+
+async def run_worker(settings: Settings) -> None:
+    """
+    Run one worker with its admin port.
+
+    Raises:
+        ConnectorError: The worker cannot go on.
+    """
+    metrics = Metrics()
+    worker = Worker(settings, metrics, connect)
+    subject = WorkerStatus(worker, metrics)
+    try:
+        runner, port = await server.serve(subject, settings.admin_host, settings.admin_port)
+    except OSError as failure:
+        raise SettingsError(
+            f"CONNECTOR_ADMIN_HOST, CONNECTOR_ADMIN_PORT: cannot listen there "
+            f"({os.strerror(failure.errno or 0)}).",
+            remedy="Take a free port; 0 takes any.",
+        ) from None
+    log.info("worker_started", name=settings.name, admin_port=port, pid=os.getpid())
+    try:
+        await worker.run()
+    finally:
+        await runner.cleanup()
+
+
+@click.command(
+    short_help="Run one worker.",
+    epilog="""\b
+Examples:
+  connector run
+  CONNECTOR_SOURCES=stedi STEDI_START=-7d connector run
+""",
+)
+def command() -> None:
+    """
+    Run one worker until SIGTERM or SIGINT.
+
+    All settings are environment variables, see docs/configuration.md; "connector config"
+    shows them as they are read, "connector check" tries them. Several workers with the
+    same CONNECTOR_NAME share the work.
+
+    Health, metrics and status: http://CONNECTOR_ADMIN_HOST:CONNECTOR_ADMIN_PORT with
+    /live, /ready, /metrics and /status.
+    """
+    settings = load_settings(os.environ)
+    configure(settings)
+    for warning in settings.warnings:
+        log.warning("setting", text=warning)
+    asyncio.run(run_worker(settings))

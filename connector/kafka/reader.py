@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Reads topics for people: to a mark, or on and on. Commits nothing and joins no group.
+
+The mark is the high watermark, the messages below it are read as read_committed: the
+reading then waits for every transaction that was open below the mark, and the wait is
+bounded (exactly-once R6, R7, R9).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from connector.errors import OutsideError, TopicError
+from connector.kafka.errors import explain, kafka_error
+from connector.kafka.replay import bounds, reader_config
+from connector.kafka.topics import TopicInfo, describe
+
+_BATCH = 2000
+_TIMEOUT = 15.0
+# How long one call waits for messages; a stop by Ctrl-C is noticed in between.
+_WAIT = 0.2
+_GONE = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
+
+
+class Record(NamedTuple):
+    """
+    One message as it was read.
+
+    Attributes:
+        topic: Full name.
+        partition: Its partition.
+        offset: Its offset.
+        timestamp: Milliseconds since 1970; -1 if it has none.
+        key: Its key.
+        value: Its value; None is a tombstone.
+        headers: Its headers, in their order.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
+
+
+class Span(NamedTuple):
+    """
+    What is to be read of a partition.
+
+    Attributes:
+        begin: The first offset.
+        end: The offset behind the last one.
+    """
+
+    begin: int
+    end: int
+
+
+class Reader:
+    """
+    One consumer and one admin client. Belongs to one thread; use it as a context.
+
+    Args:
+        common: Connection settings of consumers.
+        group_id: A name that librdkafka insists on; the group is never joined.
+        logger: A ``logging.Logger`` for what librdkafka says.
+        uncommitted: Read what is aborted or undecided too, as a careless reader would.
+        patience: Seconds to wait for messages below a mark when none come.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        common: Mapping[str, Any],
+        *,
+        group_id: str,
+        logger: Any,
+        uncommitted: bool = False,
+        patience: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        config = reader_config(common, group_id)
+        if uncommitted:
+            config["isolation.level"] = "read_uncommitted"
+        self._admin = AdminClient(dict(common), logger=logger)
+        self._consumer = Consumer(config, logger=logger)
+        self._patience = patience
+        self._clock = clock
+
+    def __enter__(self) -> Self:
+        """
+        Use it as a context.
+        """
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """
+        Close the consumer.
+        """
+        self._consumer.close()
+
+    def describe(self, topics: Sequence[str]) -> dict[str, TopicInfo]:
+        """
+        Look up topics; those that do not exist are absent from the result.
+
+        Raises:
+            OutsideError: Kafka did not answer.
+        """
+        return describe(self._admin, topics) if topics else {}
+
+    def spans(self, info: TopicInfo) -> dict[int, Span]:
+        """
+        Give what each partition of a topic holds now: first offset and high watermark.
+
+        Raises:
+            TopicError: The topic is gone.
+            OutsideError: Kafka did not answer.
+        """
+        found = bounds(self._admin, info.name, list(range(info.partitions)))
+        return {partition: Span(*ends) for partition, ends in found.items()}
+
+    def read(self, topic: str, spans: Mapping[int, Span]) -> Iterator[Sequence[Record]]:
+        """
+        Read what lies within the spans, once, in batches; a batch may be empty.
+
+        Raises:
+            OutsideError: Kafka went away, a transaction stays open below the end of a
+                span, or retention removed messages before they were read.
+        """
+        open_spans = {p: span for p, span in spans.items() if span.begin < span.end}
+        if not open_spans:
+            return
+        self._assign({(topic, p): span.begin for p, span in open_spans.items()})
+        try:
+            position = {p: span.begin for p, span in open_spans.items()}
+            deadline = self._clock() + self._patience
+            while open_spans:
+                messages = self._consumer.consume(_BATCH, timeout=_WAIT)
+                if messages:
+                    deadline = self._clock() + self._patience
+                elif self._clock() >= deadline:
+                    raise self._stuck(topic, open_spans, position)
+                yield list(self._sort_in(messages, open_spans, position))
+        finally:
+            self._consumer.unassign()
+
+    def follow(self, begin: Mapping[tuple[str, int], int]) -> Iterator[Sequence[Record]]:
+        """
+        Read on and on from the given offsets; an empty batch tells that nothing came.
+
+        Args:
+            begin: The first offset by topic and partition.
+
+        Raises:
+            OutsideError: Kafka says that this cannot go on; a broker that is away is
+                waited for.
+        """
+        self._assign(begin)
+        try:
+            while True:
+                messages = self._consumer.consume(_BATCH, timeout=_WAIT)
+                yield [_record(message) for message in messages if _is_record(message)]
+        finally:
+            self._consumer.unassign()
+
+    def _assign(self, begin: Mapping[tuple[str, int], int]) -> None:
+        self._consumer.assign(
+            [TopicPartition(topic, partition, at) for (topic, partition), at in begin.items()]
+        )
+
+    def _sort_in(
+        self, messages: Sequence[Any], open_spans: dict[int, Span], position: dict[int, int]
+    ) -> Iterator[Record]:
+        """
+        Give the messages that count, and close the spans that are read to their end.
+        """
+        for message in messages:
+            is_record = _is_record(message)
+            partition, offset = message.partition(), message.offset()
+            span = open_spans.get(partition)
+            if span is None or offset is None or offset < 0:
+                continue
+            if is_record and offset < span.end:
+                yield _record(message)
+                offset += 1
+            position[partition] = offset
+            if offset >= span.end:
+                del open_spans[partition]
+                self._consumer.incremental_unassign([TopicPartition(message.topic(), partition)])
+
+    def _stuck(
+        self, topic: str, open_spans: Mapping[int, Span], position: Mapping[int, int]
+    ) -> OutsideError | TopicError:
+        partition, span = next(iter(open_spans.items()))
+        at = TopicPartition(topic, partition)
+        try:
+            stable = self._admin.list_offsets(
+                {at: OffsetSpec.latest()}, isolation_level=IsolationLevel.READ_COMMITTED
+            )[at].result(_TIMEOUT)
+        except KafkaException as failure:
+            return _cannot_go_on(kafka_error(failure), topic)
+        except TimeoutError:
+            return OutsideError(f"Kafka went away while {topic} was read.", cause="kafka")
+        return OutsideError(
+            f"{topic} partition {partition} could be read up to offset {position[partition]} of "
+            f"{span.end} only, for {self._patience:g} s; its last stable offset is "
+            f"{stable.offset}. A transaction is open there: find it with kafka-transactions.sh "
+            f"find-hanging --topic {topic} --partition {partition}, then end it with "
+            "kafka-transactions.sh abort.",
+            cause="open_transaction",
+        )
+
+
+def _is_record(message: Any) -> bool:
+    """
+    Tell a record from the news that a partition was read to its end, and from a passing
+    failure.
+
+    Raises:
+        OutsideError, TopicError: What the message says will not pass.
+    """
+    error = message.error()
+    if error is None:
+        return True
+    if error.code() == KafkaError._PARTITION_EOF or error.retriable():
+        return False
+    raise _cannot_go_on(error, message.topic() or "a topic")
+
+
+def _record(message: Any) -> Record:
+    return Record(
+        message.topic(),
+        message.partition(),
+        message.offset(),
+        message.timestamp()[1],
+        message.key(),
+        message.value(),
+        message.headers() or (),
+    )
+
+
+def _cannot_go_on(error: KafkaError, topic: str) -> OutsideError | TopicError:
+    if error.code() in _GONE:
+        return TopicError(f"Topic {topic} was deleted while it was read.")
+    if error.code() == KafkaError._AUTO_OFFSET_RESET:
+        return OutsideError(
+            f"{topic}: messages were removed by retention before they could be read; start again.",
+            cause="kafka",
+        )
+    return OutsideError(f"Kafka: {topic} cannot be read ({explain(error)}).", cause="kafka")

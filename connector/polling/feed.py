@@ -1,0 +1,430 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The engine of a feed: when its provider is called, and what is committed of it.
+
+Everything in memory starts from the committed offset, and goes back to it after any
+failure (invariant 3). What was fetched ahead is committed in order before that, so no
+work is lost and none is done twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Protocol
+
+import structlog
+
+from connector.admin.metrics import Metrics
+from connector.errors import (
+    ConnectorError,
+    FingerprintError,
+    LostOffsetError,
+    RetryError,
+    StoppedError,
+)
+from connector.kafka.state import VERSION, part_key
+from connector.polling.records import RecordMaker
+from connector.providers.base import Feed, Page
+from connector.unit import Json, Message, Unit
+from connector.upstream.client import Client
+from connector.upstream.retry import Backoff
+
+log = structlog.get_logger()
+
+# How often a stream tells downstream how far it is, and how long a checkpoint that
+# carries no record may wait.
+_PROGRESS_SECONDS = 60.0
+# How often a feed looks again at what its overlap has passed.
+_RECOUNT_SECONDS = 24 * 3600.0
+
+
+class StatePort(Protocol):
+    """
+    The committed state, as a feed sees it.
+    """
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        """
+        Give the stored value of a key.
+        """
+        ...
+
+    def parts(self, source_partition: str) -> dict[str, Json]:
+        """
+        Give what is stored beside a cursor.
+        """
+        ...
+
+
+class SessionPort(Protocol):
+    """
+    What a feed asks of its shard.
+    """
+
+    @property
+    def state(self) -> StatePort:
+        """
+        The committed state.
+        """
+        ...
+
+    async def room(self, source_partition: str) -> None:
+        """
+        Wait until more may be fetched.
+        """
+        ...
+
+    async def submit(self, unit: Unit) -> None:
+        """
+        Hand over a unit.
+        """
+        ...
+
+    async def settled(self, source_partition: str) -> None:
+        """
+        Wait until all that was handed over is committed.
+        """
+        ...
+
+    def inflight(self, source_partition: str) -> int:
+        """
+        Count the messages that are not committed yet.
+        """
+        ...
+
+
+class FeedState(Enum):
+    """
+    What an operator sees of a feed.
+    """
+
+    STARTING = "starting"
+    CATCHING_UP = "catching up"
+    CAUGHT_UP = "caught up"
+    RETRYING = "retrying"
+    STOPPED = "stopped"
+
+
+@dataclass(slots=True)
+class FeedStatus:
+    """
+    The status of a feed, for ``/status``. Holds nothing that a provider sent.
+    """
+
+    source_partition: str
+    shard: int
+    state: FeedState = FeedState.STARTING
+    error: str | None = None
+    remedy: str | None = None
+    retry_at_ms: int | None = None
+    last_poll_ms: int | None = None
+    last_record_ms: int | None = None
+    complete_until_ms: int | None = None
+    records: int = 0
+    dead_letters: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedParts:
+    """
+    What a feed task is built from.
+
+    Attributes:
+        source: Name of the source.
+        feed: The provider's side.
+        client: Its HTTP client.
+        records: Makes messages from its items.
+        progress_topic: Where progress goes.
+        encode_progress: Encodes one progress record.
+        poll_interval: Seconds between polls when caught up.
+        start: Resolves the configured start: takes and gives ms since 1970.
+        topic_has_records: Tells whether the stream's topic holds a committed record.
+        metrics: Where to count.
+        backoff: Of this feed, over all its sessions.
+        clock_ms: Our clock.
+    """
+
+    source: str
+    feed: Feed[Any]
+    client: Client
+    records: RecordMaker
+    progress_topic: str
+    encode_progress: Callable[[Mapping[str, Any]], bytes]
+    poll_interval: float
+    start: Callable[[int], int]
+    topic_has_records: Callable[[], Awaitable[bool]]
+    metrics: Metrics
+    backoff: Backoff
+    clock_ms: Callable[[], int]
+
+    @property
+    def source_partition(self) -> str:
+        """
+        The name under which the offset is stored.
+        """
+        return f"{self.source}/{self.feed.stream.name}"
+
+
+@dataclass(slots=True)
+class _Position:
+    """
+    Where the feed is in memory, and what of it is not handed over yet.
+    """
+
+    offset: Any
+    stored: dict[str, Any]
+    mode: str | None
+    pending: dict[str, Json | None] = field(default_factory=dict)
+    handed_over: float = 0.0
+    progress_at: float = 0.0
+    recount_at: float = 0.0
+
+
+class FeedTask:
+    """
+    One feed of one source, on one session of its shard.
+
+    Args:
+        parts: What it is built from.
+        session: The shard's port.
+        status: Where it tells how it is.
+    """
+
+    def __init__(self, parts: FeedParts, session: SessionPort, status: FeedStatus) -> None:
+        self._parts = parts
+        self._feed = parts.feed
+        self._session = session
+        self._status = status
+        self._name = parts.source_partition
+        self._labels = (parts.source, parts.feed.stream.name)
+        self._backoff = parts.backoff
+
+    async def run(self) -> None:
+        """
+        Poll for ever; ends by cancellation only.
+        """
+        while True:
+            try:
+                await self._from_committed()
+            except RetryError as failure:
+                await self._retry(failure, failure.cause)
+            except StoppedError as failure:
+                await self._stop(failure)
+            except ConnectorError as failure:
+                await self._retry(failure, "error")
+            except Exception as failure:  # noqa: BLE001 - one feed must not end its neighbours
+                # The text of an unknown error may hold data of the provider: only its type
+                # and its place are told (invariant 9).
+                self._parts.metrics.fatal_errors.labels("internal").inc()
+                log.error("internal_error", source_partition=self._name, **_place(failure))
+                await self._retry(
+                    RetryError(f"Internal error ({type(failure).__name__}).", cause="internal"),
+                    "internal",
+                )
+
+    async def _from_committed(self) -> None:
+        await self._session.settled(self._name)
+        position = await self._load()
+        while True:
+            await self._session.room(self._name)
+            page = await self._feed.fetch_page(self._parts.client, position.offset)
+            await self._take(position, page)
+            self._backoff.reset()
+            if page.caught_up:
+                await self._maybe_recount(position)
+                await asyncio.sleep(self._parts.poll_interval)
+
+    async def _load(self) -> _Position:
+        stored = self._session.state.get(self._name)
+        if stored is None or stored.get("offset") is None:
+            return await self._first(stored)
+        fingerprint = stored.get("fingerprint")
+        if fingerprint is not None and fingerprint != self._feed.fingerprint():
+            raise FingerprintError(
+                f"{self._name}: the settings describe another stream of records than the one "
+                "whose offset is stored (another base URL, account or client).",
+                remedy=f"Set them back, or choose: connector offsets accept {self._name} keeps "
+                f"the offset, connector offsets reset {self._name} starts anew.",
+            )
+        offset = self._feed.load({"": stored["offset"], **self._session.state.parts(self._name)})
+        return _Position(offset=offset, stored=stored, mode=stored.get("mode"))
+
+    async def _first(self, stored: dict[str, Any] | None) -> _Position:
+        """
+        Commit the resolved start before the first poll (DESIGN section 4, first start).
+        """
+        # A stored value without an offset is what ``offsets reset`` leaves: an operator's word.
+        if stored is None and await self._parts.topic_has_records():
+            raise LostOffsetError(
+                f"{self._name}: no offset is stored, yet topic {self._parts.records.topic} holds "
+                "records of it. Starting over would write them again.",
+                remedy=f"Choose: connector offsets set {self._name} <offset or time>, or "
+                f"connector offsets reset {self._name}.",
+            )
+        offset, writes = self._feed.first(self._parts.start(self._parts.clock_ms()))
+        position = _Position(offset=offset, stored=stored or {}, mode=None, pending=dict(writes))
+        await self._hand_over(position, [], 0, self._parts.clock_ms(), caught_up=True)
+        await self._session.settled(self._name)
+        log.info("feed_first_start", source_partition=self._name)
+        return position
+
+    async def _take(self, position: _Position, page: Page[Any]) -> None:
+        self._check_mode(position, page.mode)
+        messages, reasons, size = self._parts.records.make(page.items)
+        position.offset = page.next_offset
+        position.pending.update(page.writes)
+        now = time.monotonic()
+        if now - position.progress_at >= _PROGRESS_SECONDS and page.complete_until is not None:
+            progress = self._progress(page)
+            messages.append(progress)
+            size += len(progress.value or b"")
+            position.progress_at = now
+        if messages or (position.pending and self._worth_storing(position, page, now)):
+            await self._hand_over(position, messages, size, page.polled_at, page.caught_up)
+        self._observe(page, reasons)
+
+    def _check_mode(self, position: _Position, mode: str | None) -> None:
+        if mode is None or mode == position.mode:
+            return
+        if position.mode is None:
+            position.mode = mode
+        elif position.mode != "mixed":
+            raise FingerprintError(
+                f"{self._name}: the provider's records are of mode {mode!r}, those before were "
+                f"of mode {position.mode!r}. The key was exchanged for one of another kind.",
+                remedy="Set the former key again, or choose: connector offsets accept "
+                f"{self._name}.",
+            )
+
+    @staticmethod
+    def _worth_storing(position: _Position, page: Page[Any], now: float) -> bool:
+        return page.durable or now - position.handed_over >= _PROGRESS_SECONDS
+
+    async def _hand_over(
+        self,
+        position: _Position,
+        messages: list[Message],
+        size: int,
+        polled_at: int,
+        caught_up: bool,  # noqa: FBT001 - private
+    ) -> None:
+        state: dict[str, Json | None] = {
+            part_key(self._name, part): None if value is None else {"v": VERSION, "part": value}
+            for part, value in position.pending.items()
+            if part
+        }
+        if "" in position.pending:
+            position.stored = {
+                **position.stored,
+                "v": VERSION,
+                "offset": position.pending[""],
+                "fingerprint": self._feed.fingerprint(),
+                "mode": position.mode,
+                "committed_at": self._parts.clock_ms(),
+            }
+            state[self._name] = position.stored
+        position.pending = {}
+        position.handed_over = time.monotonic()
+        await self._session.submit(
+            Unit(
+                source_partition=self._name,
+                messages=messages,
+                state=state,
+                timestamp=polled_at,
+                caught_up=caught_up,
+                size=size,
+            )
+        )
+
+    def _progress(self, page: Page[Any]) -> Message:
+        complete_until = page.complete_until or 0
+        value = self._parts.encode_progress(
+            {
+                "source": self._parts.source,
+                "stream": self._feed.stream.name,
+                "complete_until": complete_until,
+                "polled_at": page.polled_at,
+                "lag_ms": max(0, page.polled_at - complete_until),
+                "caught_up": page.caught_up,
+            }
+        )
+        return Message(
+            self._parts.progress_topic,
+            self._name.encode(),
+            value,
+            f"{self._name}@{page.polled_at}",
+            complete_until,
+        )
+
+    async def _maybe_recount(self, position: _Position) -> None:
+        now = time.monotonic()
+        if position.recount_at == 0.0:
+            position.recount_at = now
+        if now - position.recount_at < _RECOUNT_SECONDS:
+            return
+        position.recount_at = now
+        recount = await self._feed.recount(self._parts.client, position.offset)
+        if recount is not None:
+            self._parts.metrics.late_events.labels(*self._labels).inc(recount.late)
+
+    def _observe(self, page: Page[Any], reasons: list[str]) -> None:
+        metrics, labels, status = self._parts.metrics, self._labels, self._status
+        if page.items:
+            metrics.poll_records.labels(*labels).inc(len(page.items))
+            status.records += len(page.items) - len(reasons)
+            status.last_record_ms = page.polled_at
+        for reason in reasons:
+            metrics.records_rejected.labels(self._parts.source, reason).inc()
+            metrics.dlq_records.labels(self._parts.source).inc()
+            status.dead_letters += 1
+        for seconds in page.late:
+            metrics.late_arrival_seconds.labels(*labels).observe(seconds)
+        for note, count in page.notes.items():
+            metrics.feed_notes.labels(*labels, note).inc(count)
+        metrics.last_success.labels(*labels).set(page.polled_at / 1000)
+        metrics.inflight_records.labels(*labels).set(self._session.inflight(self._name))
+        metrics.stopped.labels(*labels).set(0)
+        if page.complete_until is not None:
+            status.complete_until_ms = page.complete_until
+            lag = max(0, self._parts.clock_ms() - page.complete_until)
+            metrics.source_lag_seconds.labels(*labels).set(lag / 1000)
+        status.last_poll_ms = page.polled_at
+        status.state = FeedState.CAUGHT_UP if page.caught_up else FeedState.CATCHING_UP
+        status.error = status.remedy = status.retry_at_ms = None
+
+    async def _retry(self, failure: ConnectorError, cause: str) -> None:
+        delay = self._backoff.next_delay(failure)
+        self._parts.metrics.retries.labels(self._parts.source, cause).inc()
+        self._status.state = FeedState.RETRYING
+        self._status.error = str(failure)
+        self._status.retry_at_ms = self._parts.clock_ms() + int(delay * 1000)
+        log.warning(
+            "feed_retries",
+            source_partition=self._name,
+            cause=cause,
+            error=str(failure),
+            delay_s=round(delay, 1),
+        )
+        await asyncio.sleep(delay)
+
+    async def _stop(self, failure: StoppedError) -> None:
+        self._status.state = FeedState.STOPPED
+        self._status.error = failure.message
+        self._status.remedy = failure.remedy
+        self._parts.metrics.stopped.labels(*self._labels).set(1)
+        log.error("feed_stopped", source_partition=self._name, error=str(failure))
+        # What came before the item that stopped us is committed; nothing else happens
+        # until a person acts and the shard begins again.
+        await asyncio.Event().wait()
+
+
+def _place(failure: BaseException) -> dict[str, Any]:
+    trace = failure.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "unknown"
+    return {"type": type(failure).__name__, "at": where}
