@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from connector.config.environment import FILE, Environment, did_you_mean, settings_of
 from connector.config.values import ErrorPolicy, Secret
@@ -55,9 +55,9 @@ class Source:
         return self.name.replace(":", "-")
 
     @property
-    def settings(self) -> SourceSettings:
+    def settings(self) -> Any:
         """
-        The settings that the provider declared.
+        The settings, as the model that the provider declared (``provider.settings``).
         """
         if self.loaded is None:
             raise RuntimeError("Implementation error: settings of sources were not asked for")
