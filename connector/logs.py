@@ -22,7 +22,7 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from connector.config.environment import MASK
+from connector.config.fields import MASK
 
 if TYPE_CHECKING:
     from connector.settings import Settings

@@ -14,7 +14,8 @@ from typing import Any, Final, Literal, TypeVar
 
 from connector.config import core, kafka, registry, sources
 from connector.config.core import CoreSettings
-from connector.config.environment import FILE, Effective, Environment, did_you_mean, settings_of
+from connector.config.environment import FILE, Effective, Environment, did_you_mean
+from connector.config.fields import settings_of
 from connector.config.kafka import KafkaSettings, KafkaVariables
 from connector.config.properties import SETTABLE
 from connector.config.registry import RegistrySettings
@@ -27,7 +28,8 @@ from connector.providers.base import Provider
 # with all that its sources need. Sources are listed, without their settings, whenever
 # CONNECTOR_SOURCES is set.
 Part = Literal["name", "kafka", "registry", "sources"]
-_REQUIRED: Final[Mapping[Part, str]] = {"name": "CONNECTOR_NAME", "sources": sources.VARIABLE}
+# They have no default, and yet not every command needs them.
+REQUIRED: Final[Mapping[Part, str]] = {"name": "CONNECTOR_NAME", "sources": sources.VARIABLE}
 EVERYTHING: Final[frozenset[Part]] = frozenset({"name", "kafka", "registry", "sources"})
 
 T = TypeVar("T")
@@ -162,7 +164,7 @@ def load_settings(
     environment = Environment.of(environ)
     warnings: list[str] = []
     general = environment.fill(CoreSettings, core.PREFIX)
-    for part, variable in _REQUIRED.items():
+    for part, variable in REQUIRED.items():
         if part in need and not {variable, variable + FILE} & environment.variables.keys():
             environment.problem(variable, "is required")
     kafka_settings = kafka.load_kafka(environment, warnings) if "kafka" in need else None

@@ -12,22 +12,20 @@ from __future__ import annotations
 
 import difflib
 import re
-import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
 
-from connector.config.values import Kind, Secret, Start, read_file
+from connector.config.fields import MASK, Setting, settings_of, show
+from connector.config.values import Secret, read_file
 
 Origin = Literal["environment", "file", "default"]
 Model = TypeVar("Model", bound=BaseModel)
 
 FILE: Final = "_FILE"
-MASK: Final = "***"
 
 # What Kubernetes injects for a Service whose name begins like one of our prefixes.
 _KUBERNETES_NAME: Final = re.compile(
@@ -70,18 +68,6 @@ class Effective(NamedTuple):
     variable: str
     value: str | None
     origin: Origin
-
-
-class Setting(NamedTuple):
-    """
-    What a field of a model says about its variable.
-    """
-
-    variable: str
-    field: str
-    info: FieldInfo
-    kind: Kind
-    secret: bool
 
 
 @dataclass
@@ -240,26 +226,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f": did you mean {near[0]}?" if near else ""
 
 
-def settings_of(model: type[BaseModel], prefix: str) -> list[Setting]:
-    """
-    List the variables of a model, in the order of its fields.
-    """
-    return [
-        Setting(prefix + (info.alias or name).upper(), name, info, _kind(info), _has(info, Secret))
-        for name, info in model.model_fields.items()
-        if not info.exclude
-    ]
-
-
-def show(setting: Setting, value: object) -> str | None:
-    """
-    Write a value as its variable would hold it; a secret as a mask.
-    """
-    if value is None:
-        return setting.kind.none
-    return MASK if setting.secret else setting.kind.write(value)
-
-
 def _without(text: str, values: Iterable[Value]) -> str:
     """
     Take values out of a text that a validator made: the last wall, not the first.
@@ -268,40 +234,3 @@ def _without(text: str, values: Iterable[Value]) -> str:
         if len(value.text) >= 6:
             text = text.replace(value.text, MASK)
     return text
-
-
-def _leaves(annotation: Any) -> Iterable[Any]:
-    """
-    Walk through ``X | None`` and ``Annotated`` down to types, metadata included.
-    """
-    origin = get_origin(annotation)
-    if origin in (Union, types.UnionType, Annotated):
-        for inner in get_args(annotation):
-            yield from _leaves(inner)
-    else:
-        yield annotation
-
-
-def _has(info: FieldInfo, wanted: type) -> bool:
-    return any(leaf is wanted for leaf in _leaves(info.annotation))
-
-
-def _write_bool(value: object) -> str:
-    return "true" if value else "false"
-
-
-def _kind(info: FieldInfo) -> Kind:
-    leaves = [*info.metadata, *_leaves(info.annotation)]
-    for leaf in leaves:
-        if isinstance(leaf, Kind):
-            return leaf
-    for leaf in leaves:
-        if get_origin(leaf) is Literal:
-            return Kind(", ".join(f"`{choice}`" for choice in get_args(leaf)))
-    plain: dict[Any, Kind] = {
-        bool: Kind("true or false", _write_bool),
-        int: Kind("whole number"),
-        Secret: Kind("secret"),
-        Start: Kind("start"),
-    }
-    return next((plain[leaf] for leaf in leaves if leaf in plain), Kind("text"))

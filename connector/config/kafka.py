@@ -18,7 +18,8 @@ from typing import Annotated, Final
 from confluent_kafka import KafkaException, Producer
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from connector.config.environment import FILE, MASK, Effective, Environment
+from connector.config.environment import FILE, Effective, Environment
+from connector.config.fields import MASK
 from connector.config.properties import (
     CONSUMER_ONLY,
     PRODUCER_ONLY,

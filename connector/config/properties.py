@@ -15,7 +15,7 @@ from confluent_kafka import KafkaException, Producer
 
 # The properties whose meaning the protocol fixes (notes 7), with the reason. Patterns
 # as in a shell; the first that fits counts.
-_RESERVED: Final = {
+RESERVED: Final = {
     "bootstrap.servers": "is set without the prefix of a producer",
     "metadata.broker.list": "is an old name: use CONNECTOR_KAFKA_BOOTSTRAP_SERVERS",
     "group.*": "is reserved: the group is named after CONNECTOR_NAME, with the classic protocol",
@@ -175,7 +175,7 @@ def reserved(name: str) -> str | None:
     """
     Tell why a property cannot be set, or None if it can.
     """
-    for pattern, reason in _RESERVED.items():
+    for pattern, reason in RESERVED.items():
         if fnmatch.fnmatchcase(name, pattern):
             return reason
     return None

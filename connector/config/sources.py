@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from connector.config.environment import FILE, Environment, did_you_mean, settings_of
+from connector.config.environment import FILE, Environment, did_you_mean
+from connector.config.fields import settings_of
 from connector.config.values import ErrorPolicy, Secret
 
 if TYPE_CHECKING:

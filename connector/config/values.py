@@ -158,10 +158,17 @@ class Start:
         return max(0, min(start, now_ms))
 
     def __str__(self) -> str:
+        """
+        Give it as it was written.
+        """
         return self.text
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: object, _handler: object) -> Any:
+        """
+        Tell pydantic how to read one.
+        """
+
         def parse(value: object) -> Start:
             return value if isinstance(value, Start) else cls.parse(str(value))
 
@@ -242,12 +249,19 @@ class Secret:
         return self._known
 
     def __repr__(self) -> str:
+        """
+        Give a mask: nothing prints a secret by accident.
+        """
         return "Secret('***')"
 
     __str__ = __repr__
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: object, _handler: object) -> Any:
+        """
+        Tell pydantic how to read one.
+        """
+
         def parse(value: object) -> Secret:
             return value if isinstance(value, Secret) else cls(str(value))
 
