@@ -10,7 +10,7 @@ bounded (exactly-once R6, R7, R9).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -133,9 +133,13 @@ class Reader:
         found = bounds(self._admin, info.name, list(range(info.partitions)))
         return {partition: Span(*ends) for partition, ends in found.items()}
 
-    def read(self, topic: str, spans: Mapping[int, Span]) -> Iterator[Sequence[Record]]:
+    def read(
+        self, topic: str, spans: Mapping[int, Span]
+    ) -> Generator[Sequence[Record], None, None]:
         """
         Read what lies within the spans, once, in batches; a batch may be empty.
+
+        Close it (``contextlib.closing``) before the reader is asked for anything else.
 
         Raises:
             OutsideError: Kafka went away, a transaction stays open below the end of a
@@ -158,7 +162,9 @@ class Reader:
         finally:
             self._consumer.unassign()
 
-    def follow(self, begin: Mapping[tuple[str, int], int]) -> Iterator[Sequence[Record]]:
+    def follow(
+        self, begin: Mapping[tuple[str, int], int]
+    ) -> Generator[Sequence[Record], None, None]:
         """
         Read on and on from the given offsets; an empty batch tells that nothing came.
 

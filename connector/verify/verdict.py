@@ -116,7 +116,22 @@ class TopicVerdict:
         """
         Give all of it as JSON-able values.
         """
-        fields = asdict(self)
+        fields: dict[str, Any] = _plain(asdict(self))
         for run, shown in zip(self.runs, fields["runs"], strict=True):
             shown["clean"] = run.clean
         return {**fields, "clean": self.clean}
+
+
+def _plain(value: Any) -> Any:
+    """
+    Turn named tuples into objects, other tuples into lists.
+    """
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, Place):
+        return {"partition": value.partition, "offset": value.offset}
+    if isinstance(value, Gap):
+        return {"first": value.first, "last": value.last}
+    if isinstance(value, tuple | list):
+        return [_plain(each) for each in value]
+    return value

@@ -381,5 +381,5 @@ def test_verdict_is_json(book: Book, writer: _Writer) -> None:
 
     assert shown["clean"] is False
     assert shown["runs"][0]["clean"] is False
-    assert shown["runs"][0]["gaps"] == (Gap(2, 2),)
+    assert shown["runs"][0]["gaps"] == [{"first": 2, "last": 2}]
     assert shown["topic"] == "t"

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Which topics ``tail`` and ``verify`` mean. No command of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Final
+
+from connector.errors import SettingsError
+from connector.settings import Part, Settings, load_settings
+
+# Names of our own topics, short for ``<CONNECTOR_NAME>.…``.
+_DEAD_LETTERS: Final = "dead-letters"
+_PROGRESS: Final = "progress"
+
+
+def load(names: Sequence[str], *, also: Sequence[Part] = ()) -> Settings:
+    """
+    Read the settings that are needed to find topics and to read them.
+
+    Args:
+        names: What the command was given.
+        also: Further parts that the command needs.
+
+    Raises:
+        SettingsError: Something is wrong with them.
+    """
+    need: set[Part] = {"kafka", *also}
+    if not names or {_DEAD_LETTERS, _PROGRESS} & set(names):
+        need.add("name")
+    settings = load_settings(os.environ, need=need)
+    if not names and not settings.sources:
+        raise SettingsError("Name a topic, or set CONNECTOR_SOURCES.")
+    return settings
+
+
+def reader_group(settings: Settings, purpose: str) -> str:
+    """
+    Name a consumer that joins no group, below the connector's own name where it is known.
+    """
+    return f"{settings.topic_prefix}{settings.name or 'connector'}-{purpose}"
+
+
+def choose(settings: Settings, names: Sequence[str], source: str | None = None) -> list[str]:
+    """
+    Give the full names of the topics that are meant.
+
+    Args:
+        settings: With their sources listed.
+        names: What the command was given; nothing means all.
+        source: Leave out what does not belong to this source.
+
+    Raises:
+        SettingsError: There is no such source or stream.
+    """
+    sources = [each for each in settings.sources if source in {None, each.name}]
+    if source is not None and not sources:
+        raise SettingsError(f"CONNECTOR_SOURCES does not name the source {source}.")
+    streams = {
+        f"{each.name}/{stream.name}": each.topic(stream.name)
+        for each in sources
+        for stream in each.provider.streams
+    }
+    own: dict[str, str] = {}
+    if settings.name:
+        own = {_DEAD_LETTERS: settings.dead_letters_topic, _PROGRESS: settings.progress_topic}
+    if not names:
+        return [*streams.values(), *(own.values() if source is None else ())]
+    known = streams | own
+    unknown = [name for name in names if "/" in name and name not in known]
+    if unknown:
+        raise SettingsError(
+            f"There is no stream {', '.join(unknown)}; there are: {', '.join(streams) or 'none'}."
+        )
+    return list(dict.fromkeys(known.get(name, name) for name in names))
