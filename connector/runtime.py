@@ -22,7 +22,7 @@ from typing import Any
 from confluent_kafka.admin import AdminClient
 
 from connector.admin.metrics import HttpMetrics, Metrics
-from connector.encoding.registry import Encoding, open_encoding
+from connector.encoding.encoders import Encoding, open_encoding
 from connector.errors import TopicError
 from connector.kafka import topics
 from connector.kafka.hashing import shard_of
@@ -31,8 +31,8 @@ from connector.kafka.replay import OffsetsReader, reader_config
 from connector.logs import librdkafka_logger
 from connector.polling.feed import FeedParts, FeedStatus, FeedTask
 from connector.polling.records import Limits, RecordMaker
+from connector.session import Session
 from connector.settings import Settings
-from connector.shard import Session
 from connector.upstream.client import Client
 from connector.upstream.retry import Backoff
 from connector.upstream.timing import wall_ms
@@ -115,7 +115,8 @@ class Runtime:
         """
         Read what is stored for a shard.
         """
-        return await self._read(partial(self.reader.replay, shard))
+        values: Mapping[str, bytes] = await self._read(partial(self.reader.replay, shard))
+        return values
 
     def tasks(self, session: Session) -> list[Awaitable[None]]:
         """
@@ -188,10 +189,10 @@ async def connect(settings: Settings, metrics: Metrics) -> Runtime:
     brokers = await asyncio.to_thread(topics.brokers, admin)
     specs = topic_specs(settings, brokers)
     infos = await asyncio.to_thread(topics.ensure, admin, specs, may_create=settings.topic_create)
-    encoding = await open_encoding(settings.registry)
+    encoding = open_encoding(settings.registry)
     feeds: list[FeedParts] = []
     try:
-        progress = await encoding.prepare(settings.progress_topic, PROGRESS_SCHEMA)
+        progress = await encoding.prepare_datums(settings.progress_topic, PROGRESS_SCHEMA)
         reading = ThreadPoolExecutor(1, thread_name_prefix="replay")
         reader = OffsetsReader(
             reader_config(settings.kafka.consumer(), f"{settings.group_id}-replay"),

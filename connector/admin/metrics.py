@@ -47,6 +47,18 @@ class Metrics:
             ["source", "status_class"],
             registry=registry,
         )
+        self.http_failures = Counter(
+            "connector_http_failures_total",
+            "Exchanges without a usable answer.",
+            ["source", "cause"],
+            registry=registry,
+        )
+        self.ignored_headers = Counter(
+            "connector_http_ignored_headers_total",
+            "Headers of a provider that made no sense.",
+            ["source", "header"],
+            registry=registry,
+        )
         self.http_bytes = Counter(
             "connector_http_response_bytes_total",
             "Bytes of answers, as they came over the wire.",
@@ -144,7 +156,7 @@ class Metrics:
         self.misfits = Counter(
             "connector_field_misfits_total",
             "Values that did not fit their field and were kept as raw text instead.",
-            ["source", "stream"],
+            ["source", "stream", "field"],
             registry=registry,
         )
 
@@ -232,6 +244,19 @@ class HttpMetrics:
         self._metrics.http_requests.labels(source, status_class).inc()
         self._metrics.http_bytes.labels(source).inc(wire_bytes)
         self._metrics.http_seconds.labels(source).observe(seconds)
+
+    def on_failure(self, source: str, cause: str, seconds: float) -> None:
+        """
+        Count an exchange without a usable answer.
+        """
+        self._metrics.http_failures.labels(source, cause).inc()
+        self._metrics.http_seconds.labels(source).observe(seconds)
+
+    def on_ignored_header(self, source: str, header: str) -> None:
+        """
+        Count a header that made no sense.
+        """
+        self._metrics.ignored_headers.labels(source, header).inc()
 
     def on_rate_limited(self, source: str, seconds: float) -> None:
         """

@@ -202,6 +202,7 @@ class FeedTask:
         self._name = parts.source_partition
         self._labels = (parts.source, parts.feed.stream.name)
         self._backoff = parts.backoff
+        self._misfits = parts.records.encoder.misfits.copy()
 
     async def run(self) -> None:
         """
@@ -381,6 +382,11 @@ class FeedTask:
             metrics.records_rejected.labels(self._parts.source, reason).inc()
             metrics.dlq_records.labels(self._parts.source).inc()
             status.dead_letters += 1
+        misfits = self._parts.records.encoder.misfits
+        if misfits != self._misfits:
+            for name, count in (misfits - self._misfits).items():
+                metrics.misfits.labels(*labels, name).inc(count)
+            self._misfits = misfits.copy()
         for seconds in page.late:
             metrics.late_arrival_seconds.labels(*labels).observe(seconds)
         for note, count in page.notes.items():

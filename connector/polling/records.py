@@ -6,6 +6,7 @@ From items of a provider to messages: a record each, or a dead letter.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -28,7 +29,12 @@ _TOO_LARGE = "too_large"
 class RecordEncoder(Protocol):
     """
     Encodes one item for one topic; raises RejectedRecordError where it cannot.
+
+    Attributes:
+        misfits: How many values did not fit their field so far, by name of the field.
     """
+
+    misfits: Counter[str]
 
     def encode(self, raw: Any) -> bytes:
         """
