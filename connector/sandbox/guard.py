@@ -8,14 +8,13 @@ This file runs as a process of its own, with the standard library alone::
 
 It makes a data folder, starts servers and signals them as its parent asks on
 standard input, one JSON object a line, and answers each with one line. When that
-pipe ends, for whatever reason the parent ended, it kills the servers and removes
-the folder. A pipe works where ``PR_SET_PDEATHSIG`` does not: it is not tied to the
-thread that started the server, it leaves no gap between fork and prctl, and macOS
-has it too.
+pipe ends, however the parent ended, it kills the servers and removes the folder.
+``PR_SET_PDEATHSIG`` alone would not do: it is tied to the thread that started the
+server, leaves a gap between fork and prctl, removes no folder, and macOS has none.
 
 Requests and answers::
 
-    (none)                                      {"folder": "/tmp/connector-sandbox-…"}
+    (at the start)                              {"folder": "/tmp/connector-sandbox-…"}
     {"do": "run", "argv": […], "log": path}     {"process": n}
     {"do": "signal", "process": n, "signal": s} {}
     {"do": "poll", "process": n}                {"exit_code": null | code}
@@ -114,7 +113,7 @@ def _serve(servers: Servers, parent: int) -> None:
             try:
                 answer = servers.answer(json.loads(line))
             except OSError as error:
-                answer = {"error": str(error)}
+                answer = {"error": error.strerror}
             _reply(answer)
 
 
@@ -136,9 +135,15 @@ def main() -> None:
     # than SIG_IGN: that would be inherited, and Java would not hear its SIGTERM either.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _ignore)
-    servers = Servers()
-    folder = tempfile.mkdtemp(prefix="connector-sandbox-")
     try:
+        folder = tempfile.mkdtemp(prefix="connector-sandbox-")
+    except OSError as error:
+        _reply({"error": f"no data folder could be made ({error.strerror})"})
+        return
+    servers = Servers()
+    try:
+        # Dumps of a crashed Java land in the working folder, and shall go with it.
+        os.chdir(folder)
         _reply({"folder": folder})
         _serve(servers, int(sys.argv[1]))
     finally:

@@ -1,76 +1,56 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Server processes that end with us, however we end, and leave no files behind.
+Processes that end with us, however we end, and leave no files behind.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import secrets
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any
 
 from connector.errors import OutsideError
 
 _GUARD = Path(__file__).with_name("guard.py")
 _LOG_TAIL = 30
 
-# Below the ports that systems hand out by themselves, so that no client's own end
-# can sit on a port while its broker is down, nor connect to itself there.
-_PORTS = range(20000, 32000)
-
-
-def free_port() -> int:
-    """
-    Find a TCP port of the loopback address on which nobody listens.
-
-    Raises:
-        OutsideError: Every port that was tried is taken.
-    """
-    for _ in range(100):
-        port = _PORTS.start + secrets.randbelow(len(_PORTS))
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise OutsideError(
-        f"No free port was found between {_PORTS.start} and {_PORTS.stop} on 127.0.0.1. "
-        "End other sandboxes and try again."
-    )
+# All that a server sees of our environment: no credentials, and none of the variables
+# that Java, Kafka, or the registry take for settings.
+_ENVIRONMENT = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ")
 
 
 class Guard:
     """
-    A data folder and the servers in it, removed and killed when this process ends.
+    A data folder and the processes in it, removed and killed when this process ends.
 
-    The work is done by a process of its own (see ``guard.py``). Methods may be called
-    from any thread.
-
-    Attributes:
-        folder: The data folder; exists until `close`.
+    The work is done by a process of its own (see ``guard.py``), which begins at the
+    first use. Methods may be called from any thread.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(_GUARD), str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
-        )
-        self.folder = Path(self._read()["folder"])
+        self._process: subprocess.Popen[bytes] | None = None
+        self._folder = Path()
+        self._closed = False
+
+    @property
+    def folder(self) -> Path:
+        """
+        The data folder, until `close`.
+
+        Raises:
+            OutsideError: It could not be made, or the guard is closed.
+        """
+        with self._lock:
+            self._pipes()
+            return self._folder
 
     def request(self, **request: Any) -> dict[str, Any]:
         """
@@ -80,134 +60,127 @@ class Guard:
             OutsideError: The guard could not do it, or is gone.
         """
         with self._lock:
-            if self._process.stdin is None or self._process.stdin.closed:
-                raise OutsideError("The sandbox is closed: start a new one.")
+            to_guard, from_guard = self._pipes()
             try:
-                self._process.stdin.write(json.dumps(request).encode() + b"\n")
-                self._process.stdin.flush()
+                to_guard.write(json.dumps(request).encode() + b"\n")
+                to_guard.flush()
             except OSError as error:
-                raise OutsideError(
-                    "The guard of the sandbox was killed, and its servers."
-                ) from error
-            return self._read()
-
-    def _read(self) -> dict[str, Any]:
-        if self._process.stdout is None:
-            raise OutsideError("The guard of the sandbox has no pipe.")
-        line = self._process.stdout.readline()
-        if not line:
-            raise OutsideError("The guard of the sandbox ended, and its servers with it.")
-        answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            raise OutsideError(f"A server of the sandbox could not be run: {answer['error']}")
-        return answer
+                raise OutsideError("The guard of the sandbox was killed.") from error
+            return _read(from_guard)
 
     def close(self) -> None:
         """
         Kill what still runs, remove the folder, and wait until both are done.
         """
         with self._lock:
-            for pipe in (self._process.stdin, self._process.stdout):
-                if pipe is not None and not pipe.closed:
-                    pipe.close()
-            self._process.wait()
+            self._closed = True
+            if self._process is not None:
+                for pipe in (self._process.stdin, self._process.stdout):
+                    if pipe is not None:
+                        pipe.close()
+                self._process.wait()
 
-    def __enter__(self) -> Self:
-        return self
+    def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
+        if self._closed:
+            raise OutsideError("The sandbox is closed; start a new one.")
+        first = self._process is None
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(_GUARD), str(os.getpid())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                # Ctrl-C in a terminal is for us to handle, not for the servers.
+                start_new_session=True,
+                env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+            )
+        to_guard, from_guard = self._process.stdin, self._process.stdout
+        if to_guard is None or from_guard is None:
+            raise AssertionError
+        if first:
+            self._folder = Path(_read(from_guard)["folder"])
+        return to_guard, from_guard
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+
+def _read(from_guard: IO[bytes]) -> dict[str, Any]:
+    line = from_guard.readline()
+    if not line:
+        raise OutsideError("The guard of the sandbox ended, and its servers with it.")
+    answer: dict[str, Any] = json.loads(line)
+    if "error" in answer:
+        raise OutsideError(f"The sandbox could not start a process: {answer['error']}.")
+    return answer
 
 
-class Server:
+class Process:
     """
-    One server that can be started, stopped, killed, frozen, and started again.
+    One command that can be run, killed, frozen, and run again.
 
     Args:
         name: What it is, for messages: ``broker 1``.
-        guard: The guard that owns the process.
-        argv: The command. It stays the same, so a restart has the same ports and data.
-        ready: Asks the server whether it serves; called until it returns True.
-        start_timeout: Seconds until `start` gives up.
+        guard: The guard that owns it.
+        argv: The command. It stays the same, so a second run has the same ports and data.
     """
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        guard: Guard,
-        argv: Sequence[str],
-        ready: Callable[[], bool],
-        start_timeout: float = 60.0,
-    ) -> None:
+    def __init__(self, name: str, guard: Guard, argv: Sequence[str]) -> None:
         self.name = name
         self.log = guard.folder / f"{name.replace(' ', '-')}.log"
         self._guard = guard
         self._argv = list(argv)
-        self._ready = ready
-        self._start_timeout = start_timeout
-        self._process: int | None = None
+        self._id: int | None = None
+        self._paused = False
+
+    @property
+    def exit_code(self) -> int | None:
+        """
+        How it ended (a negative number is a signal), None while it runs or before.
+        """
+        if self._id is None:
+            return None
+        code: int | None = self._guard.request(do="poll", process=self._id)["exit_code"]
+        return code
 
     @property
     def running(self) -> bool:
         """
-        Whether the process exists, frozen or not.
+        Whether the process exists, paused or not.
         """
-        return self._process is not None and self._exit_code() is None
+        return self._id is not None and self.exit_code is None
 
-    def start(self) -> None:
+    @property
+    def paused(self) -> bool:
         """
-        Start it and wait until it serves.
-
-        Raises:
-            OutsideError: It ended at once or did not get ready; with the end of its log.
+        Whether it was frozen by `pause`.
         """
-        self.launch()
-        self.wait_ready()
+        return self._paused and self.running
 
     def launch(self) -> None:
         """
         Start it without waiting; nothing happens when it runs already.
+
+        Raises:
+            OutsideError: The system does not run the command.
         """
         if not self.running:
             answer = self._guard.request(do="run", argv=self._argv, log=str(self.log))
-            self._process = answer["process"]
+            self._id = answer["process"]
+            self._paused = False
 
-    def wait_ready(self) -> None:
+    def terminate(self) -> None:
         """
-        Wait until it serves.
-
-        Raises:
-            OutsideError: It ended, or was not ready in time; with the end of its log.
-        """
-        deadline = time.monotonic() + self._start_timeout
-        while True:
-            if not self.running:
-                raise OutsideError(f"{self._what()} ended while it started.{self._tail()}")
-            if self._ready():
-                return
-            if time.monotonic() > deadline:
-                self.kill()
-                raise OutsideError(
-                    f"{self._what()} did not get ready in {self._start_timeout:.0f} s.{self._tail()}"
-                )
-            time.sleep(0.05)
-
-    def stop(self, timeout: float = 30.0) -> None:
-        """
-        Stop it cleanly (SIGTERM), or with SIGKILL when it takes longer than `timeout` seconds.
+        Ask it to end (SIGTERM) without waiting.
         """
         if self.running:
             self._signal(signal.SIGTERM)
-            # A frozen process would never see the first signal.
-            self._signal(signal.SIGCONT)
-            if not self._ended(timeout):
-                self.kill()
+            # A frozen process would not see it.
+            self.resume()
+
+    def stop(self, timeout: float = 30.0) -> None:
+        """
+        Stop it cleanly (SIGTERM), or kill it when that takes longer than `timeout` seconds.
+        """
+        self.terminate()
+        if not self.ended(timeout):
+            self.kill()
 
     def kill(self) -> None:
         """
@@ -215,37 +188,26 @@ class Server:
         """
         if self.running:
             self._signal(signal.SIGKILL)
-            self._ended(10.0)
+            self.ended(10.0)
 
     def pause(self) -> None:
         """
         Freeze it (SIGSTOP): its connections stay open and nobody answers.
         """
         self._signal(signal.SIGSTOP)
+        self._paused = True
 
     def resume(self) -> None:
         """
         Let it go on after `pause` (SIGCONT).
         """
         self._signal(signal.SIGCONT)
+        self._paused = False
 
-    def restart(self) -> None:
+    def ended(self, timeout: float) -> bool:
         """
-        Stop it cleanly and start it with the same ports and the same data.
+        Wait at most `timeout` seconds for its end; tell whether it ended.
         """
-        self.stop()
-        self.start()
-
-    def _signal(self, number: int) -> None:
-        if self._process is None:
-            raise OutsideError(f"{self._what()} was not started.")
-        self._guard.request(do="signal", process=self._process, signal=int(number))
-
-    def _exit_code(self) -> int | None:
-        code: int | None = self._guard.request(do="poll", process=self._process)["exit_code"]
-        return code
-
-    def _ended(self, timeout: float) -> bool:
         deadline = time.monotonic() + timeout
         while self.running:
             if time.monotonic() > deadline:
@@ -253,15 +215,18 @@ class Server:
             time.sleep(0.02)
         return True
 
-    def _what(self) -> str:
-        return f"The sandbox's {self.name}"
-
-    def _tail(self) -> str:
+    def failure(self, what: str) -> OutsideError:
         """
-        The last lines that the server wrote.
+        Make an error that says what happened to it, with the end of its log.
         """
         try:
             lines = self.log.read_text(errors="replace").splitlines()[-_LOG_TAIL:]
         except OSError:
-            return ""
-        return " The end of its log:\n" + "\n".join(lines) if lines else " It wrote nothing."
+            lines = []
+        tail = "The end of its log:\n" + "\n".join(lines) if lines else "It wrote no log."
+        return OutsideError(f"The sandbox's {self.name} {what}. {tail}")
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._id is None:
+            raise OutsideError(f"The sandbox's {self.name} was not started.")
+        self._guard.request(do="signal", process=self._id, signal=int(number))

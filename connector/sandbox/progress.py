@@ -40,11 +40,11 @@ class Progress:
         Show how much of `total` bytes is done.
 
         Yields:
-            A function that takes the bytes that came since its last call (or a negative
-            number when they have to come again), for any thread.
+            A function that takes the bytes that came since its last call (a negative
+            number when they have to come again), from any thread.
         """
         if self._console is None or not self._console.is_terminal:
-            self.say(f"{text} …")
+            self.say(text)
             yield self._lines(total)
             return
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
@@ -55,15 +55,15 @@ class Progress:
     def _lines(self, total: int) -> Callable[[int], None]:
         lock = threading.Lock()
         done = 0
-        quarter = 0
+        told = 0
 
         def advance(amount: int) -> None:
-            nonlocal done, quarter
+            nonlocal done, told
             with lock:
                 done += amount
-                reached = 4 * done // max(total, 1)
-                if reached > quarter:
-                    quarter = reached
+                quarter = 4 * done // max(total, 1)
+                if quarter > told:
+                    told = quarter
                     self.say(f"  {done / 1e6:.0f} of {total / 1e6:.0f} MB")
 
         return advance

@@ -6,28 +6,30 @@ A real schema registry on this computer: Apicurio, by Confluent's API.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
 
-from connector.sandbox.artifacts import REGISTRY, Cache, java
+from connector.sandbox.artifacts import REGISTRY
+from connector.sandbox.cache import Cache
+from connector.sandbox.java import command
+from connector.sandbox.ports import free_port
 from connector.sandbox.probe import answers
-from connector.sandbox.process import Guard, Server, free_port
+from connector.sandbox.process import Guard
 from connector.sandbox.progress import Progress
+from connector.sandbox.server import Server, Service
 
 JVM = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 
-class Registry:
+class Registry(Service):
     """
-    A registry with a free port and data that goes away with it.
+    A registry with a free port, and data that goes away with it.
 
-    Its ids survive `stop`, `kill` and a new `start`, because it writes to a file.
+    What is registered keeps its ids through `stop`, a kill and a new `start`.
+    All methods block; from asyncio call them with ``asyncio.to_thread``.
 
     Args:
-        jvm: Options for Java.
+        jvm: Options for its Java.
         progress: Where to say what happens.
-        cache: Where the programs are.
-        guard: The guard of a sandbox that this registry belongs to; else it has its own.
+        guard: The guard of a sandbox that the registry belongs to.
     """
 
     def __init__(
@@ -35,14 +37,11 @@ class Registry:
         *,
         jvm: Sequence[str] = JVM,
         progress: Progress | None = None,
-        cache: Cache | None = None,
         guard: Guard | None = None,
     ) -> None:
+        super().__init__(guard)
         self._jvm = tuple(jvm)
         self._progress = progress or Progress()
-        self._cache = cache or Cache()
-        self._shared_guard = guard
-        self._guard = guard
         self._port = free_port()
         self._server: Server | None = None
 
@@ -57,6 +56,9 @@ class Registry:
     def server(self) -> Server:
         """
         The process, to be stopped, killed, paused, resumed and restarted.
+
+        Raises:
+            OutsideError: It was not downloaded yet, and the download failed.
         """
         if self._server is None:
             self._server = self._make()
@@ -77,45 +79,20 @@ class Registry:
         """
         self.server.stop()
 
-    def close(self) -> None:
-        """
-        End it and remove its data.
-        """
-        if self._guard is not None and self._shared_guard is None:
-            self._guard.close()
-
     def _make(self) -> Server:
-        program = java()
-        folder = self._cache.unpacked(REGISTRY, self._progress)
-        (runner,) = folder.glob("*-runner.jar")
-        guard = self._guard = self._guard or Guard()
-        # Without WRITE_DELAY=0 half a second of registrations would be lost in a kill.
-        database = f"jdbc:h2:file:{guard.folder / 'registry'};WRITE_DELAY=0"
-        argv = [
-            str(program),
-            *self._jvm,
-            f"-Djava.io.tmpdir={guard.folder}",
+        cache = Cache()
+        cache.provide([REGISTRY], self._progress)
+        (runner,) = cache.registry_folder().glob("*-runner.jar")
+        folder = self._guard.folder
+        # Without WRITE_DELAY=0 a kill loses what was registered in the last half second.
+        database = f"jdbc:h2:file:{folder / 'registry'};WRITE_DELAY=0"
+        argv = command(
+            folder,
+            self._jvm,
             "-Dquarkus.http.host=127.0.0.1",
             f"-Dquarkus.http.port={self._port}",
             f"-Dquarkus.datasource.jdbc.url={database}",
             "-jar",
             str(runner),
-        ]
-        ready = f"{self.url}/subjects"
-        return Server("registry", guard=guard, argv=argv, ready=lambda: answers(ready))
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+        )
+        return Server("registry", self._guard, argv, lambda: answers(f"{self.url}/subjects"))

@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
-from typing import Self
 
 from rich.console import Console
 
-from connector.sandbox.artifacts import Cache
-from connector.sandbox.broker import FAST_START, KafkaCluster
-from connector.sandbox.process import Guard
+from connector.sandbox.artifacts import KAFKA, REGISTRY
+from connector.sandbox.broker import KafkaCluster
+from connector.sandbox.cache import Cache
+from connector.sandbox.java import FAST_START
 from connector.sandbox.progress import Progress
 from connector.sandbox.registry import Registry
+from connector.sandbox.server import Service
 
 
-class Sandbox:
+class Sandbox(Service):
     """
     A real Kafka and a real registry that need nothing but Python.
 
@@ -32,7 +31,7 @@ class Sandbox:
     All methods block; from asyncio call them with ``asyncio.to_thread``.
 
     Args:
-        brokers: How many brokers.
+        brokers: How many brokers: 1 or 3.
         registry: Whether a registry is wanted.
         jvm: Options for the Java of the brokers: `FAST_START` or `THROUGHPUT`.
         properties: Server properties of the brokers that come on top of ours.
@@ -52,20 +51,16 @@ class Sandbox:
         properties: Mapping[str, str] | None = None,
         console: Console | None = None,
     ) -> None:
+        super().__init__(None)
         self._progress = Progress(console)
-        self._guard = Guard()
-        cache = Cache()
         self.kafka = KafkaCluster(
             brokers,
             jvm=jvm,
             properties=properties,
             progress=self._progress,
-            cache=cache,
             guard=self._guard,
         )
-        self.registry = (
-            Registry(progress=self._progress, cache=cache, guard=self._guard) if registry else None
-        )
+        self.registry = Registry(progress=self._progress, guard=self._guard) if registry else None
 
     @property
     def bootstrap_servers(self) -> str:
@@ -77,59 +72,25 @@ class Sandbox:
     @property
     def registry_url(self) -> str:
         """
-        The base URL of the registry, or an empty text without one.
+        The base URL of the registry; empty without one.
         """
         return self.registry.url if self.registry else ""
 
     def start(self) -> None:
         """
-        Start all of it at once and wait until it serves.
+        Start all of it side by side and wait until it serves.
 
         Raises:
             OutsideError: A download failed, or a server did not start.
         """
+        # First and in this thread, so that Ctrl-C ends a download and one bar shows it.
+        Cache().provide([KAFKA, REGISTRY] if self.registry else [KAFKA], self._progress)
         begin = time.monotonic()
-        with ThreadPoolExecutor(2) as pool:
-            tasks = [pool.submit(self.kafka.start)]
-            if self.registry:
-                tasks.append(pool.submit(self.registry.start))
-            for task in tasks:
-                task.result()
+        if self.registry:
+            self.registry.server.launch()
+        self.kafka.start()
         self._progress.say(f"Kafka is up on {self.bootstrap_servers}")
         if self.registry:
-            self._progress.say(f"The registry is up on {self.registry_url}")
+            self.registry.server.wait()
+            self._progress.say(f"The schema registry is up on {self.registry_url}")
         self._progress.say(f"Started in {time.monotonic() - begin:.1f} s")
-
-    def stop(self) -> None:
-        """
-        Stop all of it cleanly, then remove the data.
-        """
-        with ThreadPoolExecutor(2) as pool:
-            tasks = [pool.submit(self.kafka.stop)]
-            if self.registry:
-                tasks.append(pool.submit(self.registry.stop))
-            for task in tasks:
-                task.result()
-        self.close()
-
-    def close(self) -> None:
-        """
-        End all of it at once and remove the data.
-        """
-        self._guard.close()
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
