@@ -5,6 +5,7 @@ Which topics ``tail`` and ``verify`` mean. No command of its own.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from typing import Final
@@ -42,6 +43,15 @@ def reader_group(settings: Settings, purpose: str) -> str:
     Name a consumer that joins no group, below the connector's own name where it is known.
     """
     return f"{settings.topic_prefix}{settings.name or 'connector'}-{purpose}"
+
+
+def quiet_logger() -> logging.Logger:
+    """
+    Give the logger for Kafka clients whose failures these commands tell in their own words.
+    """
+    logger = logging.getLogger("connector.quiet")
+    logger.setLevel(logging.CRITICAL + 1)
+    return logger
 
 
 def choose(settings: Settings, names: Sequence[str], source: str | None = None) -> list[str]:

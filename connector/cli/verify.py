@@ -16,11 +16,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from connector.cli import EXIT_FAILED
-from connector.cli.topics import choose, load, reader_group
+from connector.cli.topics import choose, load, quiet_logger, reader_group
 from connector.errors import TopicError
 from connector.kafka.reader import Reader
 from connector.kafka.topics import TopicInfo
-from connector.logs import configure, librdkafka_logger
 from connector.upstream.timing import wall_ms
 from connector.verify import topic as verifying
 from connector.verify.verdict import Place, RunVerdict, TopicVerdict
@@ -82,12 +81,11 @@ def command(names: tuple[str, ...], *, output: str, as_uncommitted: bool, patien
     3 Kafka cannot be reached or cannot be read to its end.
     """
     settings = load(names)
-    configure(settings)
     wanted = choose(settings, names)
     with Reader(
         settings.kafka.consumer(),
         group_id=reader_group(settings, "verify"),
-        logger=librdkafka_logger(),
+        logger=quiet_logger(),
         uncommitted=as_uncommitted,
         patience=patience,
     ) as reader:
