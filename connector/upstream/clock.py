@@ -7,9 +7,9 @@ answer, so one answer tells an interval::
 
     skew ∈ [date - answered, date + 1 s - started)
 
-While the estimate lies in it, it stays as it is: a computer whose clock is right keeps a
-skew of 0, and slow answers, whose interval is wide, move nothing. Else the middle of the
-interval is the new estimate.
+The estimate moves as little as brings it into that interval, which always holds the true
+skew. So a computer whose clock is right keeps a skew of 0, slow answers, whose interval is
+wide, move nothing, and answer by answer the estimate settles instead of trembling.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ class ServerClock:
             return None
         least = date - answered_ms
         most = date + _SECOND_MS - (answered_ms - took_ms)
-        if not least <= self.skew_ms <= most:
-            self.skew_ms = (least + most) // 2
-            self._on_skew(self.skew_ms / 1000)
+        settled = min(max(self.skew_ms, least), most)
+        if settled != self.skew_ms:
+            self.skew_ms = settled
+            self._on_skew(settled / 1000)
         return date

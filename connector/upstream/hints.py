@@ -25,7 +25,7 @@ _EPOCH_MS_FROM = 1e11
 _EPOCH_S_FROM = 1e9
 
 # Twenty digits hold every number that could be meant; more is not worth parsing.
-_NUMBER = re.compile(r"\d{1,20}(\.\d{1,9})?")
+_NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,9})?")
 
 
 class Hints(NamedTuple):
