@@ -99,14 +99,14 @@ class RecordMaker:
                 if not isinstance(item, dict):
                     raise RejectedRecordError("not_an_object")
                 identity = identify(item)
-                key = identity.key.encode()
+                key, record_id = identity.key.encode(), identity.id.encode()
                 value = encode(item)
-                if len(value) + len(key) + len(identity.id) > largest:
+                if len(value) + len(key) + len(record_id) > largest:
                     raise RejectedRecordError(_TOO_LARGE)
                 message = Message(topic, key, value, identity.id, identity.event_time)
             except (RejectedRecordError, UnicodeEncodeError) as rejected:
                 message = self._dead_letter(item, key, rejected)
-                reasons.append(getattr(rejected, "reason", "not_utf8"))
+                reasons.append(_reason(rejected))
                 value = message.value or b""
             messages.append(message)
             size += len(value) + len(message.key or b"") + len(message.id)
@@ -115,7 +115,7 @@ class RecordMaker:
     def _dead_letter(
         self, item: Any, key: bytes | None, rejected: RejectedRecordError | UnicodeEncodeError
     ) -> Message:
-        reason = getattr(rejected, "reason", "not_utf8")
+        reason = _reason(rejected)
         if self.stop_on_rejected:
             raise StoppedError(
                 f"{self.source}: an item of {self.stream.name} cannot be a record ({reason}).",
@@ -138,6 +138,11 @@ class RecordMaker:
         return Message(
             self.dead_letters, key or self.source.encode(), value, digest[:32], None, headers
         )
+
+
+def _reason(rejected: RejectedRecordError | UnicodeEncodeError) -> str:
+    # A lone surrogate in a key or an id has no UTF-8.
+    return rejected.reason if isinstance(rejected, RejectedRecordError) else "not_utf8"
 
 
 def _stub(value: bytes, digest: str) -> bytes:
