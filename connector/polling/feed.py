@@ -252,7 +252,12 @@ class FeedTask:
                 f"the offset, connector offsets reset {self._name} starts anew.",
             )
         offset = self._feed.load({"": stored["offset"], **self._session.state.parts(self._name)})
-        return _Position(offset=offset, stored=stored, mode=stored.get("mode"))
+        return _Position(
+            offset=offset,
+            stored=stored,
+            mode=stored.get("mode"),
+            recount_at=time.monotonic() + _RECOUNT_SECONDS,
+        )
 
     async def _first(self, stored: dict[str, Any] | None) -> _Position:
         """
@@ -267,7 +272,13 @@ class FeedTask:
                 f"connector offsets reset {self._name}.",
             )
         offset, writes = self._feed.first(self._parts.start(self._parts.clock_ms()))
-        position = _Position(offset=offset, stored=stored or {}, mode=None, pending=dict(writes))
+        position = _Position(
+            offset=offset,
+            stored=stored or {},
+            mode=None,
+            pending=dict(writes),
+            recount_at=time.monotonic() + _RECOUNT_SECONDS,
+        )
         await self._hand_over(position, [], 0, self._parts.clock_ms(), caught_up=True)
         await self._session.settled(self._name)
         log.info("feed_first_start", source_partition=self._name)
@@ -362,15 +373,23 @@ class FeedTask:
         )
 
     async def _maybe_recount(self, position: _Position) -> None:
+        """
+        Once a day look again at what the overlap has passed.
+        """
         now = time.monotonic()
-        if position.recount_at == 0.0:
-            position.recount_at = now
-        if now - position.recount_at < _RECOUNT_SECONDS:
+        if now < position.recount_at:
             return
-        position.recount_at = now
         recount = await self._feed.recount(self._parts.client, position.offset)
-        if recount is not None:
-            self._parts.metrics.late_events.labels(*self._labels).inc(recount.late)
+        if recount is None or not recount.more:
+            position.recount_at = now + _RECOUNT_SECONDS
+        if recount is None:
+            return
+        if recount.next_offset is not None:
+            position.offset = recount.next_offset
+        position.pending.update(recount.writes)
+        if position.pending:
+            await self._hand_over(position, [], 0, self._parts.clock_ms(), caught_up=True)
+        self._parts.metrics.late_events.labels(*self._labels).inc(recount.late)
 
     def _observe(self, page: Page[Any], reasons: list[str]) -> None:
         metrics, labels, status = self._parts.metrics, self._labels, self._status

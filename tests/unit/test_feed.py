@@ -17,7 +17,7 @@ from connector.kafka.state import ShardState
 from connector.polling import feed as module
 from connector.polling.feed import FeedParts, FeedState, FeedStatus, FeedTask
 from connector.polling.records import Limits, RecordMaker
-from connector.providers.base import Page, Stream
+from connector.providers.base import Page, Recount, Stream
 from connector.unit import Unit
 from connector.upstream.retry import Backoff
 from tests.unit.test_records import Encoder, identify
@@ -339,3 +339,23 @@ async def test_dead_letters_are_counted(bench: Bench) -> None:
 
     assert 1 == bench.status.dead_letters
     assert 1 == bench.metrics.records_rejected.labels("example", "missing_id")._value.get()
+
+
+async def test_a_day_later_the_feed_looks_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second look is committed and counted, and goes on while there is more."""
+    monkeypatch.setattr(module, "_RECOUNT_SECONDS", 0.0)
+    answers = [Recount(writes={"recount": 5}, late=2, next_offset=9, more=True)]
+
+    async def recount(_client: Any, _offset: int) -> Recount | None:
+        return answers.pop(0) if answers else None
+
+    bench.feed.recount = recount  # type: ignore[method-assign] - scripted
+    bench.feed.script = [lambda offset: page(offset, [], caught_up=True, durable=False)]
+
+    await bench.until_idle()
+
+    assert [0, 9] == bench.feed.asked
+    assert {"v": 1, "part": 5} == bench.session.units[-1].state[f"{NAME}#recount"]
+    assert 2 == bench.metrics.late_events.labels("example", "things")._value.get()
