@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -177,12 +178,15 @@ async def test_generator_makes_bursts_equal_and_late_events() -> None:
         simulator, Rhythm(burst=0.02, burst_size=30, equal=0.2, late=0.2, late_by=5)
     )
     await generator.stop()
+    clock = itertools.count(times.now())
+    simulator.now = lambda: next(clock)
     counts = [generator._step() for _ in range(500)]
     events = simulator.ledger.events()
     late = [event.visible_at - event.event_time for event in events]
     assert set(counts) == {1, 30}
     assert len(events) == sum(counts)
-    assert len({event.event_time for event in events}) < len(events)
+    steps = [events[end - 1].event_time for end in itertools.accumulate(counts)]
+    assert 50 < len(steps) - len(set(steps)) < 150
     assert 0 < sum(delay > 1000 for delay in late) < len(events) / 4
     assert max(late) < 6000
 

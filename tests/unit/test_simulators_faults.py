@@ -282,7 +282,7 @@ async def test_slow_body_comes_whole_in_the_end(api) -> None:
 
 async def test_faults_leave_other_statuses_alone(api) -> None:
     """An answer that is an error already is not damaged further."""
-    api.simulator.faults.add(Fault(kind="without_items"))
+    api.simulator.faults.add(Fault(kind="cut_json"))
     url = api.simulators.env()["STEDI_BASE_URL"] + "/polling/transactions"
     async with api.session.get(url) as answer:
         assert (answer.status, set(await answer.json())) == (403, {"message", "code"})

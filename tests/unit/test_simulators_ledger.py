@@ -120,6 +120,18 @@ def test_unstable_order_differs_between_requests() -> None:
     assert len(orders) == 5
 
 
+def test_unstable_order_shuffles_over_the_edges_of_a_page() -> None:
+    """A page in the middle of equal times shows events of the pages beside it."""
+    timeline, events = line_of([5] * 30)
+    random = Random(4)
+    seen = {
+        event.seq
+        for _ in range(50)
+        for event in timeline.page((0, len(events)), 10, 10, order="unstable", random=random)
+    }
+    assert seen == set(range(1, 31))
+
+
 def test_times_are_written_and_read_with_milliseconds() -> None:
     """A time survives being written and read, to the millisecond."""
     assert times.iso(1_617_015_703_007) == "2021-03-29T11:01:43.007Z"
