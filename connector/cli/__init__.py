@@ -19,8 +19,15 @@ from connector import __version__
 from connector.errors import ConnectorError, OutsideError, SettingsError
 
 COMMANDS: Final[Mapping[str, str]] = {
+    "run": "Run one worker.",
     "check": "Try settings, Kafka, topics, registry and credentials; write nothing.",
+    "demo": "See it work: a real Kafka, simulated providers, a kill -9.",
+    "sandbox": "Keep a Kafka, a registry and simulated providers running.",
     "config": "Show the effective settings, masked, with their origin.",
+    "offsets": "Look at and change the stored offsets.",
+    "tail": "Show records as JSON lines, keys and headers too.",
+    "verify": "Prove on the topics that nothing is missing and nothing is twice.",
+    "schemas": "List, check and register the Avro schemas.",
 }
 
 EXIT_FAILED: Final = 1

@@ -181,7 +181,6 @@ class _Position:
     pending: dict[str, Json | None] = field(default_factory=dict)
     handed_over: float = 0.0
     progress_at: float = 0.0
-    recount_at: float = 0.0
 
 
 class FeedTask:
@@ -254,9 +253,8 @@ class FeedTask:
         offset = self._feed.load({"": stored["offset"], **self._session.state.parts(self._name)})
         return _Position(
             offset=offset,
-            stored=stored,
+            stored=dict(stored),
             mode=stored.get("mode"),
-            recount_at=time.monotonic() + _RECOUNT_SECONDS,
         )
 
     async def _first(self, stored: dict[str, Any] | None) -> _Position:
@@ -274,10 +272,9 @@ class FeedTask:
         offset, writes = self._feed.first(self._parts.start(self._parts.clock_ms()))
         position = _Position(
             offset=offset,
-            stored=stored or {},
+            stored=dict(stored or {}),
             mode=None,
             pending=dict(writes),
-            recount_at=time.monotonic() + _RECOUNT_SECONDS,
         )
         await self._hand_over(position, [], 0, self._parts.clock_ms(), caught_up=True)
         await self._session.settled(self._name)
@@ -376,20 +373,21 @@ class FeedTask:
         """
         Once a day look again at what the overlap has passed.
         """
-        now = time.monotonic()
-        if now < position.recount_at:
+        now = self._parts.clock_ms()
+        # Stored, or a worker that restarts every day would never look.
+        if now - position.stored.setdefault("recounted_at", now) < _RECOUNT_SECONDS * 1000:
             return
         recount = await self._feed.recount(self._parts.client, position.offset)
+        if recount is not None:
+            if recount.next_offset is not None:
+                position.offset = recount.next_offset
+            position.pending.update(recount.writes)
+            self._parts.metrics.late_events.labels(*self._labels).inc(recount.late)
         if recount is None or not recount.more:
-            position.recount_at = now + _RECOUNT_SECONDS
-        if recount is None:
-            return
-        if recount.next_offset is not None:
-            position.offset = recount.next_offset
-        position.pending.update(recount.writes)
+            position.stored["recounted_at"] = now
+            position.pending.setdefault("", position.stored["offset"])
         if position.pending:
-            await self._hand_over(position, [], 0, self._parts.clock_ms(), caught_up=True)
-        self._parts.metrics.late_events.labels(*self._labels).inc(recount.late)
+            await self._hand_over(position, [], 0, now, caught_up=True)
 
     def _observe(self, page: Page[Any], reasons: list[str]) -> None:
         metrics, labels, status = self._parts.metrics, self._labels, self._status
