@@ -22,7 +22,7 @@ from typing import Any
 from confluent_kafka.admin import AdminClient
 
 from connector.admin.metrics import HttpMetrics, Metrics
-from connector.encoding.encoders import Encoding, open_encoding
+from connector.encoding.registry import Encoding, open_encoding
 from connector.errors import TopicError
 from connector.kafka import topics
 from connector.kafka.hashing import shard_of
@@ -189,10 +189,10 @@ async def connect(settings: Settings, metrics: Metrics) -> Runtime:
     brokers = await asyncio.to_thread(topics.brokers, admin)
     specs = topic_specs(settings, brokers)
     infos = await asyncio.to_thread(topics.ensure, admin, specs, may_create=settings.topic_create)
-    encoding = open_encoding(settings.registry)
+    encoding = await open_encoding(settings.registry)
     feeds: list[FeedParts] = []
     try:
-        progress = await encoding.prepare_datums(settings.progress_topic, PROGRESS_SCHEMA)
+        progress = await encoding.prepare(settings.progress_topic, PROGRESS_SCHEMA)
         reading = ThreadPoolExecutor(1, thread_name_prefix="replay")
         reader = OffsetsReader(
             reader_config(settings.kafka.consumer(), f"{settings.group_id}-replay"),

@@ -153,7 +153,7 @@ class FeedParts:
     client: Client
     records: RecordMaker
     progress_topic: str
-    encode_progress: Callable[[Mapping[str, Any]], bytes]
+    encode_progress: Callable[[dict[str, Any]], bytes]
     poll_interval: float
     start: Callable[[int], int]
     topic_has_records: Callable[[], Awaitable[bool]]

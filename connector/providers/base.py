@@ -99,10 +99,14 @@ class Recount:
     Attributes:
         writes: Changes to the parts of the stored offset, as in Page.
         late: How many events appeared after the overlap had passed them.
+        next_offset: The offset with these writes; None if it stays as it is.
+        more: There is more to look at: call again before the day is over.
     """
 
     writes: Mapping[str, Json | None]
     late: int
+    next_offset: Any = None
+    more: bool = False
 
 
 class Feed(Protocol[O]):
