@@ -199,7 +199,7 @@ def _try_creation(admin: AdminClient, specs: list[topics.TopicSpec]) -> None:
             future.result(_KAFKA_SECONDS)
         except KafkaException as failure:
             raise TopicError(
-                f"{name} cannot be created: {explain(failure.args[0])}.",
+                f"{name} cannot be created: {explain(failure.args[0]).rstrip('.')}.",
                 remedy="Grant that right, create it, or look at CONNECTOR_TOPIC_…",
             ) from None
         except TimeoutError:
@@ -246,7 +246,8 @@ async def check_source(settings: Settings, source: Source) -> Rung:
                 offset, _ = feed.first(client.clock())
                 await feed.fetch_page(client, offset)
     except ConnectorError as error:
-        return Rung(name, str(error), _code(error))
+        found = str(error).removeprefix(f"{source.name}: ")
+        return Rung(name, found, _code(error), (f"Its variables begin with {source.prefix}",))
     return Rung(name, "credentials are accepted")
 
 

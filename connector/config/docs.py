@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from annotated_types import Ge, Le
 from pydantic import BaseModel
 
 from connector.config import core, kafka, registry
@@ -141,8 +140,8 @@ def _default(setting: Setting) -> str:
 
 
 def _bounds(metadata: Iterable[Any]) -> str:
-    low = next((bound.ge for bound in metadata if isinstance(bound, Ge)), None)
-    high = next((bound.le for bound in metadata if isinstance(bound, Le)), None)
+    low = next((bound.ge for bound in metadata if hasattr(bound, "ge")), None)
+    high = next((bound.le for bound in metadata if hasattr(bound, "le")), None)
     if low is None and high is None:
         return ""
     if high is None:

@@ -5,6 +5,7 @@ The frame of the command line: help, exit codes, what is printed.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -141,6 +142,48 @@ def test_config_lists_all_problems_at_once():
         "  CONNECTOR_SCHEMA_REGISTRY_URL is required",
         "  CONNECTOR_NAM is unknown: did you mean CONNECTOR_NAME?",
     ] == result.stderr.splitlines()
+
+
+STEDI = {
+    "CONNECTOR_NAME": "ledger",
+    "CONNECTOR_SOURCES": "stedi",
+    "CONNECTOR_KAFKA_BOOTSTRAP_SERVERS": "kafka.example.com:9092",
+    "CONNECTOR_SCHEMA_REGISTRY_URL": "none",
+    "STEDI_API_KEY": "invented-key",
+    "STEDI_START": "-7d",
+    "MONETAGO_START": "now",
+}
+
+
+def test_config_as_json():
+    """
+    The effective settings with their origin, machine-readable and masked; warnings apart.
+    """
+    result = run("config", "--output", "json", **STEDI)
+    lines = {line.pop("variable"): line for line in json.loads(result.stdout)}
+
+    assert (0, "Warning: MONETAGO_START: not used, CONNECTOR_SOURCES does not name monetago\n") == (
+        result.exit_code,
+        result.stderr,
+    )
+    assert {
+        "STEDI_API_KEY": {"value": "***", "origin": "environment"},
+        "STEDI_START": {"value": "-7d", "origin": "environment"},
+        "STEDI_PAGE_SIZE": {"value": "100", "origin": "default"},
+        "STEDI_RATE_LIMIT": {"value": None, "origin": "default"},
+    }.items() <= lines.items()
+
+
+def test_config_as_text():
+    """
+    One line a setting: variable, origin, value as it could be written.
+    """
+    result = run("config", **STEDI)
+    lines = [line.split(maxsplit=2) for line in result.stdout.splitlines()]
+
+    assert ["STEDI_START", "environment", '"-7d"'] in lines
+    assert ["STEDI_RATE_LIMIT", "default", "(not set)"] in lines
+    assert "invented-key" not in result.output
 
 
 def test_real_process_ends_with_2_and_no_traceback():

@@ -1,17 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
+"""
+The rules of settings, one by one.
+"""
+
 from __future__ import annotations
 
 import re
 import string
+from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import AfterValidator, Field
 
 from connector.config import docs
 from connector.errors import SettingsError
-from connector.providers.settings import Start
+from connector.providers.settings import FeedSettings, Start
 from connector.settings import load_settings
 from tests.unit.settings_kit import GOOD, PROVIDERS, load, problems
 
@@ -364,6 +371,27 @@ def test_no_secret_in_any_representation():
     assert {"user-hunter2", "pass-hunter2", "reg-hunter2", "regp-hunter2", "key-hunter2"} == set(
         settings.secrets()
     )
+
+
+def test_careless_validator_of_a_provider_shows_nothing():
+    """
+    Even a provider's validator that puts the value into its text does not show it.
+    """
+
+    class Careless(FeedSettings):
+        region: Annotated[str, AfterValidator(_refuse)] = Field(description="Where.")
+
+    provider = replace(PROVIDERS["bank"], settings=Careless)
+    environ = {**GOOD, "BANK_BASE_URL": "https://example.com", "BANK_REGION": "hunter2"}
+    del environ["BANK_API_KEY"]
+    with pytest.raises(SettingsError) as caught:
+        load_settings(environ, providers={"bank": provider})
+
+    assert str(caught.value).splitlines()[1:] == ["  BANK_REGION there is no *** here"]
+
+
+def _refuse(text: str) -> str:
+    raise ValueError(f"there is no {text} here")
 
 
 _VARIABLES = [

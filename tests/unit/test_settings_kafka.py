@@ -187,6 +187,10 @@ def test_reserved_properties_are_refused_with_the_reason(prefix, name):
             ),
         ),
         (
+            SASL | {"CONNECTOR_KAFKA_SASL_MECHANISM": "HUNTER2"},
+            "CONNECTOR_KAFKA_* are refused by librdkafka when taken together",
+        ),
+        (
             {"CONNECTOR_KAFKA_ENABLE_SSL_CERTIFICATE_VERIFICATION": "false"},
             (
                 "CONNECTOR_KAFKA_ENABLE_SSL_CERTIFICATE_VERIFICATION switches the check of "
