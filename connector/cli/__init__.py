@@ -16,7 +16,7 @@ from typing import Any, Final
 import click
 
 from connector import __version__
-from connector.errors import ConnectorError, OutsideError, SettingsError
+from connector.errors import ConnectorError, OutsideError, SettingsError, TopicError
 
 COMMANDS: Final[Mapping[str, str]] = {
     "run": "Run one worker.",
@@ -41,7 +41,8 @@ def exit_code(error: ConnectorError) -> int:
     """
     Give the exit code for an error that ends a command (DESIGN section 9).
     """
-    if isinstance(error, SettingsError):
+    # A topic that cannot be worked with is a wrong setting too, of the cluster.
+    if isinstance(error, SettingsError | TopicError):
         return EXIT_SETTINGS
     return EXIT_OUTSIDE if isinstance(error, OutsideError) else EXIT_FAILED
 
