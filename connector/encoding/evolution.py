@@ -83,8 +83,7 @@ def _types(
             yield from _types(was, now, old_named, new_named, path)
         return
     if not (isinstance(old, dict) and isinstance(new, dict)):
-        if old != new:
-            yield f"{path}: the type is another."
+        yield f"{path}: one is a union, the other is not."
         return
     changed = [each for each in _TEXTS if old.get(each) != new.get(each)]
     if changed:
@@ -123,7 +122,8 @@ def _default(field: Mapping[str, Any]) -> bytes | None:
 
 
 def _resolve(kind: Any, named: Mapping[str, Any]) -> Any:
-    return named[kind] if isinstance(kind, str) and kind in named else kind
+    # "long" and {"type": "long"} are one type.
+    return named.get(kind, {"type": kind}) if isinstance(kind, str) else kind
 
 
 def digest(schema: Schema) -> str:

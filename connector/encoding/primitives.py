@@ -15,6 +15,8 @@ from decimal import Decimal
 from typing import Any, Final
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_MS: Final = -62_135_596_800_000
+_LAST_MS: Final = 253_402_300_799_999
 _LONG_BITS: Final = 64
 _LONG_DIGITS: Final = 19
 # What fromisoformat takes beyond this (week dates, dates alone, commas) is no time that a
@@ -101,8 +103,8 @@ def parse_time(value: Any) -> int:
         Milliseconds since 1970.
 
     Raises:
-        MisfitError: Any other text, a time that does not exist, or finer than
-            milliseconds.
+        MisfitError: Any other text, a time that does not exist, finer than milliseconds,
+            or outside the years 1 to 9999 in UTC, which many readers cannot hold.
     """
     if type(value) is not str:
         raise MisfitError
@@ -116,7 +118,10 @@ def parse_time(value: Any) -> int:
         since = (time if time.tzinfo else time.replace(tzinfo=UTC)) - _EPOCH
     except (ValueError, OverflowError):
         raise MisfitError from None
-    return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
+    found_ms = since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
+    if not _FIRST_MS <= found_ms <= _LAST_MS:
+        raise MisfitError
+    return found_ms
 
 
 def time(value: Any) -> bytes:

@@ -57,33 +57,36 @@ async def ensure(registry: Registry, topic: str, schema: Schema) -> Registered:
     subject = schemas.subject(topic)
     created = False
     for attempt in range(_ATTEMPTS):
-        found = await registry.lookup(subject, schema.text)
-        if found is not None:
-            if await registry.compatibility(subject) is None:
-                await registry.set_compatibility(subject, evolution.LEVEL)
-            return Registered(found.schema_id, found.version, created)
-        reasons = await incompatibilities(registry, subject, schema)
-        if reasons:
-            raise StoppedError(
-                f"Subject {subject}: {schema.name} may not follow what is registered: "
-                + " ".join(reasons),
-                remedy="Use a new topic (CONNECTOR_TOPIC_PREFIX), or the version of the "
-                "connector that wrote this one.",
-            )
         try:
+            found = await registry.lookup(subject, schema.text)
+            if found is not None:
+                if await registry.compatibility(subject) is None:
+                    await registry.set_compatibility(subject, evolution.LEVEL)
+                return Registered(found.schema_id, found.version, created)
+            await _refuse_incompatible(registry, subject, schema)
             await registry.register(subject, schema.text)
             created = True
             log.info("schema_registered", subject=subject, schema=schema.name)
         except RefusedSchemaError as error:
-            verdict = await registry.check(subject, schema.text)
-            if error.status != 409 or not verdict.compatible:
+            # Apicurio says 409 as well when two write one subject at once (notes 26).
+            if error.status != 409 or not (await registry.check(subject, schema.text)).compatible:
                 raise
-            # Apicurio says 409 as well when two register one subject at once (notes 26).
             await asyncio.sleep(random.uniform(0, _PAUSE * (attempt + 1)))  # noqa: S311 - jitter
     raise OutsideError(
         f"Subject {subject}: the registry does not keep what it was given.",
         cause="registry_conflict",
     )
+
+
+async def _refuse_incompatible(registry: Registry, subject: str, schema: Schema) -> None:
+    reasons = await incompatibilities(registry, subject, schema)
+    if reasons:
+        raise StoppedError(
+            f"Subject {subject}: {schema.name} may not follow what is registered: "
+            + " ".join(reasons),
+            remedy="Use new topics (CONNECTOR_TOPIC_PREFIX), or the version of the connector "
+            "that wrote these.",
+        )
 
 
 async def incompatibilities(registry: Registry, subject: str, schema: Schema) -> list[str]:

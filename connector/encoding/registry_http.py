@@ -157,7 +157,8 @@ def _judge(status: int, data: bytes) -> tuple[int, Any]:
         )
     if status != NOT_FOUND and not 200 <= status < 300:
         raise no_registry(f"it answers {status}")
-    # A wrong path is a 404 too, but without the error_code of a registry.
-    if status == NOT_FOUND and not (isinstance(body, dict) and "error_code" in body):
+    # A wrong path is a 404 too, but without one of the codes that name what is missing.
+    code = body.get("error_code") if isinstance(body, dict) else None
+    if status == NOT_FOUND and not (type(code) is int and code // 100 == NOT_FOUND):
         raise no_registry("it answers 404")
     return status, body
