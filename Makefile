@@ -55,7 +55,7 @@ format: $(STAMP) ## Format the code
 
 .PHONY: docs
 docs: $(STAMP) ## Write the generated pages anew
-	@$(BIN)/python -m connector.config.reference > docs/configuration.md
+	@$(BIN)/python -m connector.config.docs
 
 .PHONY: bench
 bench: $(STAMP) ## Measure against a hand-written script and the ceiling (about 3 minutes)

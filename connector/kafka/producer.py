@@ -76,12 +76,13 @@ def transactional_config(
         "queue.buffering.max.kbytes": 32768,
         "queue.buffering.max.messages": 200_000,
         "socket.keepalive.enable": True,
-        "batch.size": max(1, min(_DEFAULT_BATCH_SIZE, smallest_limit - _BATCH_OVERHEAD)),
-        "message.max.bytes": max(1000, largest_limit),
+        "batch.size": _DEFAULT_BATCH_SIZE,
         **base,
     }
     return {
         **tuned,
+        "batch.size": max(1, min(int(tuned["batch.size"]), smallest_limit - _BATCH_OVERHEAD)),
+        "message.max.bytes": max(1000, largest_limit),
         "client.id": transactional_id,
         "transactional.id": transactional_id,
         "transaction.timeout.ms": 15_000,
