@@ -60,7 +60,7 @@ def of_status(status: int, where: str, retry_after: float | None) -> ConnectorEr
     )
 
 
-def of_exchange(  # noqa: C901, PLR0911 - one case for each kind of failure
+def of_exchange(  # noqa: PLR0911 - one case for each kind of failure
     error: Exception,
 ) -> tuple[str, str]:
     """

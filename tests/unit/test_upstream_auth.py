@@ -249,6 +249,45 @@ async def test_tokens_that_die_after_a_while_are_replaced_for_ever():
     assert 11 == len(server.asked)
 
 
+async def test_a_token_that_worked_begins_the_waits_anew():
+    """
+    What was refused long ago does not lengthen the wait of today.
+    """
+    server, hands = TokenServer(), Hands(jitter=1.0)
+    waits = []
+    async with oauth(server, hands) as (auth, transport):
+        for _ in range(3):
+            hands.seconds += 3600
+            auth.invalidate(await auth.headers(transport))
+            auth.invalidate(await auth.headers(transport))
+            with pytest.raises(CredentialsError) as caught:
+                await auth.headers(transport)
+            waits.append(caught.value.retry_after)
+            hands.seconds += 61
+            await auth.headers(transport)
+
+    assert [60.0] * 3 == waits
+
+
+async def test_a_token_given_begins_the_waits_anew():
+    """
+    Two refusals with a token between them each wait as a first one.
+    """
+    server, hands = TokenServer(), Hands(jitter=1.0)
+    waits = []
+    async with oauth(server, hands) as (auth, transport):
+        for _ in range(2):
+            server.next = [web.Response(status=401)]
+            with pytest.raises(CredentialsError) as caught:
+                await auth.headers(transport)
+            waits.append(caught.value.retry_after)
+            hands.seconds += 60
+            await auth.headers(transport)
+            hands.seconds += 43200
+
+    assert [60.0, 60.0] == waits
+
+
 @pytest.mark.parametrize("status", [400, 401, 403])
 async def test_refused_credentials(status):
     """

@@ -20,7 +20,7 @@ from connector.errors import (
     RetryError,
     SettingsError,
 )
-from connector.upstream.auth import ApiKey
+from connector.upstream.auth import ApiKey, OAuth2ClientCredentials
 from connector.upstream.client import Reply
 from connector.upstream.timing import wall_ms
 from tests.unit.upstream_kit import Hands, Listener, client_of, serving, told
@@ -217,6 +217,33 @@ async def test_the_same_key_is_not_tried_twice():
             await client.get("/activity")
 
     assert 1 == len(seen)
+
+
+async def test_a_token_that_dies_under_many_requests_is_renewed_once():
+    """
+    Eight requests refused at once with the same token cost one token request, and succeed.
+    """
+    tokens = 0
+
+    async def handler(request: web.Request) -> web.Response:
+        nonlocal tokens
+        if request.path == "/oauth/token":
+            tokens += 1
+            return web.json_response({"access_token": f"token-{tokens}", "expires_in": 43200})
+        refused = request.headers["Authorization"] == "Bearer token-1"
+        return web.Response(status=401) if refused else web.json_response([])
+
+    async with serving(handler) as origin:
+        auth = OAuth2ClientCredentials(
+            token_url=f"{origin}/oauth/token",
+            client_id="invented-client",
+            client_secret=lambda: "invented-secret",
+            audience="https://api.example.com",
+        )
+        async with client_of(origin, auth=auth, max_concurrency=8) as client:
+            replies = await asyncio.gather(*(client.get("/activity") for _ in range(8)))
+
+    assert ([200] * 8, 2) == ([each.status for each in replies], tokens)
 
 
 async def test_retry_after_pauses_the_whole_source():

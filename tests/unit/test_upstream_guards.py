@@ -253,13 +253,14 @@ async def test_plain_http_never_goes_public():
         await resolver.resolve("simulator", 80)
 
 
-async def test_the_stricter_rule_wins_for_one_host():
+@pytest.mark.parametrize("reaches", [(Reach.BOTH, Reach.PRIVATE), (Reach.PRIVATE, Reach.BOTH)])
+async def test_the_stricter_rule_wins_for_one_host(reaches):
     """
     A host admitted for https and for http has to satisfy both rules.
     """
     resolver = GuardedResolver(Names(["8.8.8.8", "10.0.0.1"]))
-    resolver.admit("gateway", Reach.BOTH)
-    resolver.admit("gateway", Reach.PRIVATE)
+    for reach in reaches:
+        resolver.admit("gateway", reach)
 
     found = await resolver.resolve("gateway", 80)
 

@@ -94,7 +94,10 @@ async def test_slow_answers(parts):
     The request timeout covers headers and body, wherever the server stops talking.
     """
     async with talking(saying(*parts, hang=True)) as port:
-        assert "timeout" == (await failure(port, request_timeout=0.05)).cause
+        async with asyncio.timeout(2):
+            error = await failure(port, request_timeout=0.05)
+
+    assert "timeout" == error.cause
 
 
 async def test_a_trickle_ends_too():
