@@ -29,8 +29,10 @@ from connector.kafka.hashing import shard_of
 from connector.kafka.producer import TransactionalProducer, transactional_config
 from connector.kafka.replay import OffsetsReader, reader_config
 from connector.logs import librdkafka_logger
-from connector.polling.feed import FeedParts, FeedStatus, FeedTask
+from connector.polling.feed import FeedTask
+from connector.polling.parts import FeedParts
 from connector.polling.records import Limits, RecordMaker
+from connector.polling.status import FeedStatus
 from connector.session import Session
 from connector.settings import Settings
 from connector.upstream.client import Client

@@ -11,7 +11,7 @@ from typing import Any
 
 from connector import __version__
 from connector.admin.metrics import Metrics
-from connector.polling.feed import FeedStatus
+from connector.polling.status import FeedStatus
 from connector.shard import Shard, Stage
 from connector.worker import Worker
 

@@ -11,14 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
-from connector.admin.metrics import Metrics
 from connector.errors import (
     ConnectorError,
     FingerprintError,
@@ -27,11 +24,10 @@ from connector.errors import (
     StoppedError,
 )
 from connector.kafka.state import VERSION, part_key
-from connector.polling.records import RecordMaker
-from connector.providers.base import Feed, Page
+from connector.polling.parts import FeedParts, SessionPort
+from connector.polling.status import FeedState, FeedStatus
+from connector.providers.base import Page
 from connector.unit import Json, Message, Unit
-from connector.upstream.client import Client
-from connector.upstream.retry import Backoff
 
 log = structlog.get_logger()
 
@@ -40,133 +36,6 @@ log = structlog.get_logger()
 _PROGRESS_SECONDS = 60.0
 # How often a feed looks again at what its overlap has passed.
 _RECOUNT_SECONDS = 24 * 3600.0
-
-
-class StatePort(Protocol):
-    """
-    The committed state, as a feed sees it.
-    """
-
-    def get(self, key: str) -> dict[str, Any] | None:
-        """
-        Give the stored value of a key.
-        """
-        ...
-
-    def parts(self, source_partition: str) -> dict[str, Json]:
-        """
-        Give what is stored beside a cursor.
-        """
-        ...
-
-
-class SessionPort(Protocol):
-    """
-    What a feed asks of its shard.
-    """
-
-    @property
-    def state(self) -> StatePort:
-        """
-        The committed state.
-        """
-        ...
-
-    async def room(self, source_partition: str) -> None:
-        """
-        Wait until more may be fetched.
-        """
-        ...
-
-    async def submit(self, unit: Unit) -> None:
-        """
-        Hand over a unit.
-        """
-        ...
-
-    async def settled(self, source_partition: str) -> None:
-        """
-        Wait until all that was handed over is committed.
-        """
-        ...
-
-    def inflight(self, source_partition: str) -> int:
-        """
-        Count the messages that are not committed yet.
-        """
-        ...
-
-
-class FeedState(Enum):
-    """
-    What an operator sees of a feed.
-    """
-
-    STARTING = "starting"
-    CATCHING_UP = "catching up"
-    CAUGHT_UP = "caught up"
-    RETRYING = "retrying"
-    STOPPED = "stopped"
-
-
-@dataclass(slots=True)
-class FeedStatus:
-    """
-    The status of a feed, for ``/status``. Holds nothing that a provider sent.
-    """
-
-    source_partition: str
-    shard: int
-    state: FeedState = FeedState.STARTING
-    error: str | None = None
-    remedy: str | None = None
-    retry_at_ms: int | None = None
-    last_poll_ms: int | None = None
-    last_record_ms: int | None = None
-    complete_until_ms: int | None = None
-    records: int = 0
-    dead_letters: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeedParts:
-    """
-    What a feed task is built from.
-
-    Attributes:
-        source: Name of the source.
-        feed: The provider's side.
-        client: Its HTTP client.
-        records: Makes messages from its items.
-        progress_topic: Where progress goes.
-        encode_progress: Encodes one progress record.
-        poll_interval: Seconds between polls when caught up.
-        start: Resolves the configured start: takes and gives ms since 1970.
-        topic_has_records: Tells whether the stream's topic holds a committed record.
-        metrics: Where to count.
-        backoff: Of this feed, over all its sessions.
-        clock_ms: Our clock.
-    """
-
-    source: str
-    feed: Feed[Any]
-    client: Client
-    records: RecordMaker
-    progress_topic: str
-    encode_progress: Callable[[dict[str, Any]], bytes]
-    poll_interval: float
-    start: Callable[[int], int]
-    topic_has_records: Callable[[], Awaitable[bool]]
-    metrics: Metrics
-    backoff: Backoff
-    clock_ms: Callable[[], int]
-
-    @property
-    def source_partition(self) -> str:
-        """
-        The name under which the offset is stored.
-        """
-        return f"{self.source}/{self.feed.stream.name}"
 
 
 @dataclass(slots=True)

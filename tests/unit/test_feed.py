@@ -15,8 +15,10 @@ from connector.admin.metrics import Metrics
 from connector.errors import RefusedError, RetryError
 from connector.kafka.state import ShardState
 from connector.polling import feed as module
-from connector.polling.feed import FeedParts, FeedState, FeedStatus, FeedTask
+from connector.polling.feed import FeedTask
+from connector.polling.parts import FeedParts
 from connector.polling.records import Limits, RecordMaker
+from connector.polling.status import FeedState, FeedStatus
 from connector.providers.base import Page, Recount, Stream
 from connector.unit import Unit
 from connector.upstream.retry import Backoff
