@@ -6,12 +6,11 @@ Reading messages again, for ``tail`` and ``verify``.
 from __future__ import annotations
 
 import io
-from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from fastavro import schemaless_reader
 
-from connector.encoding import json, schemas
+from connector.encoding import schemas
 from connector.encoding.avro import unframe
 from connector.encoding.registry_api import Registry
 from connector.encoding.schemas import Schema
@@ -85,23 +84,3 @@ class Decoder:
             raise RejectedRecordError(UNKNOWN_SCHEMA, f"id {schema_id}") from None
         self._by_id[schema_id] = schema
         return schema
-
-
-def to_json(datum: Any) -> bytes:
-    """
-    Write a decoded value as one line of JSON: times as ISO-8601 in UTC, decimals exact.
-    """
-    return json.dumps(_plain(datum))
-
-
-def _plain(value: Any) -> Any:
-    match value:
-        case dict():
-            return {name: _plain(each) for name, each in value.items()}
-        case list():
-            return [_plain(each) for each in value]
-        case datetime():
-            text = value.astimezone(UTC).isoformat(timespec="milliseconds")
-            return text.replace("+00:00", "Z")
-        case _:
-            return value
