@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Where the activity feed stands: the cursor, and the walk it may be in the middle of.
+
+A walk reads one window of event time, from its first row to the empty page behind its
+last. Nothing of the windows is documented, so each bound is right whichever way the
+server takes it: ``after`` lies 1 ms below what is wanted, and what comes twice is known::
+
+                after                      position             before    now
+    time ─────────┼───────────────────────────┼────────────────────┼───────┼──▶
+    query         (──── read again, known ────|──── new ───────────)            closed
+                  (──── read again, known ────|──── new ───────────────────▶    open
+    seen          [──── ids kept, by minute ───────────────────────────────▶
+
+- closed: ``before = position + slice`` is not past the clock. Afterwards the position
+  is ``before``, even if nothing came.
+- open: no ``before``. Afterwards the position is the newest event time, never past
+  the clock, and the feed is caught up.
+
+``after`` of the next walk is 1 ms below the new position, or the server's clock when
+this one began less the overlap, whichever is earlier: what is older than the overlap is
+final. It never goes back, since ids below it are forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+from connector.providers.digests import pack, unpack
+from connector.unit import Json
+
+# The width of a window at first, and what it can grow to: 325 empty windows lead from
+# 1970 to now, and a window that turns out full holds no more than two months.
+FIRST_SLICE_MS = 24 * 3_600_000
+MAX_SLICE_MS = 64 * FIRST_SLICE_MS
+
+# A walk of more pages halves the slice, and no step holds more pages in memory.
+MAX_PAGES = 10
+
+_MINUTE_MS = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """
+    The settings that shape a walk.
+
+    Attributes:
+        overlap_ms: How long after its event time an event may appear.
+        page_limit: Events to ask for in a page.
+    """
+
+    overlap_ms: int
+    page_limit: int
+
+    @property
+    def floor_ms(self) -> int:
+        """
+        The smallest slice.
+        """
+        return max(self.overlap_ms, _MINUTE_MS)
+
+
+def _take(stored: dict[str, Json], name: str, *, optional: bool = False) -> Any:
+    value = stored.pop(name, None)
+    if value is None and optional:
+        return None
+    if type(value) is not int:
+        raise ValueError(f"{name} is not a whole number")
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Walk:
+    """
+    A walk under way: all that is needed to go on inside it after a restart.
+
+    Times are ms since 1970.
+
+    Attributes:
+        after: Lower bound, fixed for the walk.
+        before: Upper bound, None if the window is open.
+        began: The server's clock before the first page was asked for.
+        rows: How many rows came: ``offset`` of the next page.
+        pages: How many pages came.
+        newest: The highest event time so far.
+        edge: What the next page may bring again: the ids of this walk at ``newest``;
+            where there is no order, those of the last page.
+        stale: Pages running that brought no id new to the walk.
+        repeated: The lowest event time of an id that came on two pages.
+        brought: Something new was committed.
+        loose: Pages are committed as they come, because they are out of order in the
+            smallest slice.
+        extra: Fields of a newer version.
+    """
+
+    after: int
+    before: int | None
+    began: int
+    rows: int = 0
+    pages: int = 0
+    newest: int | None = None
+    edge: frozenset[bytes] = frozenset()
+    stale: int = 0
+    repeated: int | None = None
+    brought: bool = False
+    loose: bool = False
+    extra: Mapping[str, Json] = field(default_factory=dict)
+
+    def store(self) -> dict[str, Json]:
+        """
+        Write it as JSON.
+        """
+        return {
+            **self.extra,
+            "after": self.after,
+            "before": self.before,
+            "began": self.began,
+            "rows": self.rows,
+            "pages": self.pages,
+            "newest": self.newest,
+            "edge": pack(sorted(self.edge)),
+            "stale": self.stale,
+            "repeated": self.repeated,
+            "brought": self.brought,
+            "loose": self.loose,
+        }
+
+    @classmethod
+    def load(cls, value: Json) -> Self:
+        """
+        Read what ``store`` wrote.
+
+        Raises:
+            TypeError, ValueError: It is something else.
+        """
+        if not isinstance(value, dict):
+            raise TypeError("walk is not an object")
+        stored = dict(value)
+        return cls(
+            after=_take(stored, "after"),
+            before=_take(stored, "before", optional=True),
+            began=_take(stored, "began"),
+            rows=_take(stored, "rows"),
+            pages=_take(stored, "pages"),
+            newest=_take(stored, "newest", optional=True),
+            edge=frozenset(unpack(stored.pop("edge", None))),
+            stale=_take(stored, "stale"),
+            repeated=_take(stored, "repeated", optional=True),
+            brought=stored.pop("brought", None) is True,
+            loose=stored.pop("loose", None) is True,
+            extra=stored,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cursor:
+    """
+    The position between walks, and the walk under way.
+
+    Attributes:
+        position: W: everything below it was read once.
+        since: The start; what is older was never asked for.
+        after: Lower bound of the next walk; ids of events at or above it are kept.
+        complete: Event time up to which the stream is complete; it never goes back.
+        slice_ms: Width of the next window.
+        again: How many times running this window was walked without anything new.
+        walk: The walk under way.
+        extra: Fields of a newer version.
+    """
+
+    position: int
+    since: int
+    after: int
+    complete: int
+    slice_ms: int
+    again: int = 0
+    walk: Walk | None = None
+    extra: Mapping[str, Json] = field(default_factory=dict)
+
+    @classmethod
+    def first(cls, start_ms: int) -> Self:
+        """
+        Stand at a start: events of exactly that time are wanted.
+        """
+        return cls(
+            position=start_ms,
+            since=start_ms,
+            after=start_ms - 1,
+            complete=start_ms,
+            slice_ms=FIRST_SLICE_MS,
+        )
+
+    def store(self) -> dict[str, Json]:
+        """
+        Write it as JSON.
+        """
+        return {
+            **self.extra,
+            "position": self.position,
+            "since": self.since,
+            "after": self.after,
+            "complete": self.complete,
+            "slice": self.slice_ms,
+            "again": self.again,
+            "walk": None if self.walk is None else self.walk.store(),
+        }
+
+    @classmethod
+    def load(cls, value: Json) -> Self:
+        """
+        Read what ``store`` wrote; fields that are missing are as at a start.
+
+        Raises:
+            TypeError, ValueError: It is something else.
+        """
+        if not isinstance(value, dict):
+            raise TypeError("the offset is not an object")
+        stored = dict(value)
+        cursor = cls.first(_take(stored, "position"))
+        walk = stored.pop("walk", None)
+        given = {
+            name: _take(stored, key, optional=True)
+            for name, key in (
+                ("since", "since"),
+                ("after", "after"),
+                ("complete", "complete"),
+                ("slice_ms", "slice"),
+                ("again", "again"),
+            )
+        }
+        return replace(
+            cursor,
+            **{name: number for name, number in given.items() if number is not None},
+            walk=None if walk is None else Walk.load(walk),
+            extra=stored,
+        )
+
+    def begin(self, now_ms: int) -> Walk:
+        """
+        Plan the next walk.
+
+        Args:
+            now_ms: The server's clock.
+        """
+        before = self.position + self.slice_ms
+        return Walk(after=self.after, before=before if before <= now_ms else None, began=now_ms)
+
+    def narrowed(self, walk: Walk, rules: Rules) -> Cursor | None:
+        """
+        Halve the slice until it gives the walk another window.
+
+        Returns:
+            The cursor to walk anew from; None if there is no smaller window.
+        """
+        width = self.slice_ms
+        while width > rules.floor_ms:
+            width = max(rules.floor_ms, width // 2)
+            cursor = replace(self, slice_ms=width, walk=None)
+            if cursor.begin(walk.began).before != walk.before:
+                return cursor
+        return None
+
+    def after_walk(self, walk: Walk, rules: Rules) -> Cursor:
+        """
+        Move behind a walk that was read to its end.
+        """
+        horizon = walk.began - rules.overlap_ms
+        reached = walk.newest if walk.before is None else walk.before
+        position = self.position
+        if reached is not None:
+            position = max(position, min(reached, walk.began))
+        return replace(
+            self,
+            position=position,
+            after=max(self.after, min(position - 1, horizon)),
+            complete=max(
+                self.complete, horizon if walk.before is None else min(walk.before, horizon)
+            ),
+            slice_ms=self._next_slice(walk, rules),
+            again=0,
+            walk=None,
+        )
+
+    def _next_slice(self, walk: Walk, rules: Rules) -> int:
+        width = self.slice_ms
+        if walk.pages > MAX_PAGES:
+            width //= 2
+        # How little an open window held says nothing of a whole slice.
+        elif walk.pages < 2 and walk.before is not None:
+            width = min(width * 2, max(MAX_SLICE_MS, rules.floor_ms))
+        return max(width, rules.floor_ms)
