@@ -13,11 +13,13 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 
-def new_topic(bootstrap: str, *, partitions: int = 3, **config: str) -> str:
+def new_topic(
+    bootstrap: str, *, name: str | None = None, partitions: int = 3, **config: str
+) -> str:
     """
-    Create a topic of a new name.
+    Create a topic, of a new name if none is given.
     """
-    name = f"t-{uuid.uuid4().hex[:12]}"
+    name = name or f"t-{uuid.uuid4().hex[:12]}"
     topic = NewTopic(
         name,
         num_partitions=partitions,
