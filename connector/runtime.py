@@ -27,7 +27,8 @@ from connector.errors import TopicError
 from connector.kafka import topics
 from connector.kafka.hashing import shard_of
 from connector.kafka.producer import TransactionalProducer, transactional_config
-from connector.kafka.replay import OffsetsReader, reader_config
+from connector.kafka.reader import Reader
+from connector.kafka.replay import OffsetsReader
 from connector.logs import librdkafka_logger
 from connector.polling.feed import FeedTask
 from connector.polling.parts import FeedParts
@@ -197,10 +198,10 @@ async def connect(settings: Settings, metrics: Metrics) -> Runtime:
         progress = await encoding.prepare(settings.progress_topic, PROGRESS_SCHEMA)
         reading = ThreadPoolExecutor(1, thread_name_prefix="replay")
         reader = OffsetsReader(
-            reader_config(settings.kafka.consumer(), f"{settings.group_id}-replay"),
-            admin=admin,
-            topic=settings.offsets_topic,
-            logger=logger,
+            Reader(
+                settings.kafka.consumer(), group_id=f"{settings.group_id}-replay", logger=logger
+            ),
+            settings.offsets_topic,
         )
         for source in settings.sources:
             client = Client(

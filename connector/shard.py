@@ -225,7 +225,8 @@ class Shard:
                 if task.done():
                     task.result()
         finally:
-            for task in (*tasks, stopping):
+            stopping.cancel()
+            for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, stopping, return_exceptions=True)
             await session.close()

@@ -61,7 +61,7 @@ def last_records(
     Raises:
         OutsideError: Kafka went away, or a transaction stays open.
     """
-    whole = reader.spans(info)
+    whole = reader.spans(info.name, range(info.partitions))
     newest: dict[int, deque[Record]] = {p: deque(maxlen=count) for p in whole}
     # Aborted records and the marks of transactions take offsets too.
     back = 2 * count + 64

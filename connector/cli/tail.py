@@ -158,7 +158,7 @@ def command(
         places: dict[tuple[str, int], int] = {}
         for name, info in infos.items():
             if from_beginning or not last:
-                spans = reader.spans(info)
+                spans = reader.spans(info.name, range(info.partitions))
                 ends = {p: span.end for p, span in spans.items()}
                 if from_beginning and follow:
                     ends = {p: span.begin for p, span in spans.items()}

@@ -21,7 +21,8 @@ from connector.kafka import topics
 from connector.kafka.errors import explain, kafka_error
 from connector.kafka.hashing import shard_of
 from connector.kafka.producer import Transaction, TransactionalProducer, transactional_config
-from connector.kafka.replay import OffsetsReader, reader_config
+from connector.kafka.reader import Reader
+from connector.kafka.replay import OffsetsReader
 from connector.kafka.state import SHARD_KEY, VERSION, ShardState, part_key
 from connector.unit import Json
 
@@ -70,10 +71,7 @@ class Offsets:
             )
         self._info = info
         self._reader = OffsetsReader(
-            reader_config(consumer, f"{group_id}-offsets"),
-            admin=self._admin,
-            topic=topic,
-            logger=logger,
+            Reader(consumer, group_id=f"{group_id}-offsets", logger=logger), topic
         )
 
     @property

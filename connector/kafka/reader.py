@@ -19,7 +19,6 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from connector.errors import OutsideError, TopicError
 from connector.kafka.errors import explain, kafka_error
-from connector.kafka.replay import bounds, reader_config
 from connector.kafka.topics import TopicInfo, describe
 
 _BATCH = 2000
@@ -27,6 +26,71 @@ _TIMEOUT = 15.0
 # How long one call waits for messages; a stop by Ctrl-C is noticed in between.
 _WAIT = 0.2
 _GONE = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
+
+
+def reader_config(base: Mapping[str, Any], group_id: str) -> dict[str, Any]:
+    """
+    Make the properties of a consumer that reads by assignment and commits nothing.
+
+    Args:
+        base: Connection settings.
+        group_id: A name that librdkafka insists on; the group is never joined.
+    """
+    return {
+        **base,
+        "group.id": group_id,
+        "enable.auto.commit": False,
+        "isolation.level": "read_committed",
+        "enable.partition.eof": True,
+        "auto.offset.reset": "error",
+        "allow.auto.create.topics": False,
+        "fetch.wait.max.ms": 50,
+    }
+
+
+def bounds(
+    admin: AdminClient, topic: str, partitions: Sequence[int], *, timeout: float = 10.0
+) -> dict[int, tuple[int, int]]:
+    """
+    Ask for the first offset and the high watermark of partitions.
+
+    The high watermark is asked for as READ_UNCOMMITTED; the last stable offset would be
+    the wrong goal, because an undecided commit may lie above it (R6).
+
+    Raises:
+        TopicError: The topic or a partition of it does not exist.
+        OutsideError: Kafka did not answer.
+    """
+    result = {}
+    specs = [TopicPartition(topic, p) for p in partitions]
+    try:
+        first = admin.list_offsets({s: OffsetSpec.earliest() for s in specs})
+        last = admin.list_offsets(
+            {s: OffsetSpec.latest() for s in specs},
+            isolation_level=IsolationLevel.READ_UNCOMMITTED,
+        )
+        lows = {s.partition: f.result(timeout) for s, f in first.items()}
+        highs = {s.partition: f.result(timeout) for s, f in last.items()}
+    except KafkaException as failure:
+        error = kafka_error(failure)
+        if error.code() in {
+            KafkaError.UNKNOWN_TOPIC_OR_PART,
+            KafkaError._UNKNOWN_TOPIC,
+            KafkaError._UNKNOWN_PARTITION,
+        }:
+            raise TopicError(
+                f"Topic {topic} does not exist, or not with the partitions it should have."
+            ) from None
+        raise OutsideError(
+            f"Kafka: the end of {topic} cannot be read ({explain(error)}).", cause="kafka"
+        ) from None
+    except TimeoutError:
+        raise OutsideError(
+            f"Kafka: no answer about the end of {topic} within {timeout:g} s.", cause="kafka"
+        ) from None
+    for partition in partitions:
+        result[partition] = (lows[partition].offset, highs[partition].offset)
+    return result
 
 
 class Record(NamedTuple):
@@ -109,7 +173,13 @@ class Reader:
         traceback: TracebackType | None,
     ) -> None:
         """
-        Close the consumer.
+        Close it.
+        """
+        self.close()
+
+    def close(self) -> None:
+        """
+        Let the consumer go.
         """
         self._consumer.close()
 
@@ -122,15 +192,15 @@ class Reader:
         """
         return describe(self._admin, topics) if topics else {}
 
-    def spans(self, info: TopicInfo) -> dict[int, Span]:
+    def spans(self, topic: str, partitions: Sequence[int]) -> dict[int, Span]:
         """
-        Give what each partition of a topic holds now: first offset and high watermark.
+        Give what partitions of a topic hold now: first offset and high watermark.
 
         Raises:
             TopicError: The topic is gone.
             OutsideError: Kafka did not answer.
         """
-        found = bounds(self._admin, info.name, list(range(info.partitions)))
+        found = bounds(self._admin, topic, partitions)
         return {partition: Span(*ends) for partition, ends in found.items()}
 
     def read(
@@ -153,7 +223,7 @@ class Reader:
             position = {p: span.begin for p, span in open_spans.items()}
             deadline = self._clock() + self._patience
             while open_spans:
-                messages = self._consumer.consume(_BATCH, timeout=_WAIT)
+                messages = self._next()
                 if messages:
                     deadline = self._clock() + self._patience
                 elif self._clock() >= deadline:
@@ -178,10 +248,21 @@ class Reader:
         self._assign(begin)
         try:
             while True:
-                messages = self._consumer.consume(_BATCH, timeout=_WAIT)
+                messages = self._next()
                 yield [_record(message) for message in messages if _is_record(message)]
         finally:
             self._consumer.unassign()
+
+    def _next(self) -> list[Any]:
+        """
+        Take what is there, or wait a moment for the first message.
+
+        ``consume`` alone would wait for a whole batch, and a replay would take as long.
+        """
+        first = self._consumer.poll(_WAIT)
+        if first is None:
+            return []
+        return [first, *self._consumer.consume(_BATCH - 1, timeout=0)]
 
     def _assign(self, begin: Mapping[tuple[str, int], int]) -> None:
         self._consumer.assign(

@@ -34,7 +34,7 @@ def verify_topic(
         TopicError: The topic is gone.
         OutsideError: Kafka went away, or a transaction stays open.
     """
-    first = reader.spans(info)
+    first = reader.spans(info.name, range(info.partitions))
     book = Book(
         info.name,
         compacted="compact" in info.config.get("cleanup.policy", ""),
@@ -45,7 +45,7 @@ def verify_topic(
         if book.begin_second_pass():
             later = {
                 partition: Span(first[partition].end, span.end)
-                for partition, span in reader.spans(info).items()
+                for partition, span in reader.spans(info.name, range(info.partitions)).items()
                 if partition in first
             }
             _read(reader, info.name, later, book, progress)
