@@ -56,6 +56,7 @@ class KafkaCluster(Service):
         self._jvm = tuple(jvm)
         self._properties = dict(properties or {})
         self._progress = progress or Progress()
+        self._cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         self._addresses = tuple(
             Address(node, free_port(), free_port()) for node in range(1, brokers + 1)
         )
@@ -130,8 +131,7 @@ class KafkaCluster(Service):
         class_path = os.pathsep.join(map(str, cache.class_path()))
         java = (f"-Dlog4j2.configurationFile={logging}", "-cp", class_path)
         files = [self._configure(address) for address in self._addresses]
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        self._format(files, command(folder, FAST_START, *java), cluster_id)
+        self._format(files, command(folder, FAST_START, *java))
         return tuple(
             Server(
                 f"broker {address.node}",
@@ -150,11 +150,11 @@ class KafkaCluster(Service):
         file.write_text(render(properties))
         return file
 
-    def _format(self, files: Sequence[Path], java: Sequence[str], cluster_id: str) -> None:
+    def _format(self, files: Sequence[Path], java: Sequence[str]) -> None:
         """
         Give each data folder its cluster id, as Kafka wants before the first start.
         """
-        tool = [*java, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c"]
+        tool = [*java, "kafka.tools.StorageTool", "format", "-t", self._cluster_id, "-c"]
         runs = [Process(f"format of {one.stem}", self._guard, [*tool, str(one)]) for one in files]
         for run in runs:
             run.launch()
@@ -168,6 +168,6 @@ class KafkaCluster(Service):
         def ready() -> bool:
             # Those that were killed or frozen on purpose are not waited for.
             alive = sum(broker.running and not broker.paused for broker in self.brokers)
-            return serves(f"127.0.0.1:{address.port}", brokers=alive)
+            return serves(f"127.0.0.1:{address.port}", cluster_id=self._cluster_id, brokers=alive)
 
         return ready

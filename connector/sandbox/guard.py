@@ -15,7 +15,7 @@ server, leaves a gap between fork and prctl, removes no folder, and macOS has no
 Requests and answers::
 
     (at the start)                              {"folder": "/tmp/connector-sandbox-…"}
-    {"do": "run", "argv": […], "log": path}     {"process": n}
+    {"do": "run", "argv": […], "log": path}     {"process": n, "pid": pid}
     {"do": "signal", "process": n, "signal": s} {}
     {"do": "poll", "process": n}                {"exit_code": null | code}
 
@@ -82,7 +82,7 @@ class Servers:
                 preexec_fn=_die_with_guard if sys.platform == "linux" else None,  # noqa: PLW1509 - one thread
             )
         self._processes.append(process)
-        return {"process": len(self._processes) - 1}
+        return {"process": len(self._processes) - 1, "pid": process.pid}
 
     def kill(self) -> None:
         """

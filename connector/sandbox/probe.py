@@ -32,15 +32,16 @@ def accepts(host: str, port: int) -> bool:
         return False
 
 
-def serves(bootstrap_servers: str, *, brokers: int) -> bool:
+def serves(bootstrap_servers: str, *, cluster_id: str, brokers: int) -> bool:
     """
-    Tell whether a broker knows the whole cluster, and coordinates groups and transactions.
+    Tell whether a broker is ours, knows the whole cluster, and groups and transactions work.
 
     The first success creates Kafka's own topics, with a transactional id and a group
     named ``connector-sandbox-probe`` that commit nothing.
 
     Args:
         bootstrap_servers: ``host:port`` of the broker.
+        cluster_id: The cluster that has to answer, and not another on a port that was taken.
         brokers: How many brokers have to be there.
     """
     host, port = bootstrap_servers.rsplit(":", 1)
@@ -49,7 +50,9 @@ def serves(bootstrap_servers: str, *, brokers: int) -> bool:
     common = {"bootstrap.servers": bootstrap_servers, "logger": _SILENT}
     try:
         metadata = AdminClient(common).list_topics(timeout=5)
-        if metadata.controller_id < 0 or len(metadata.brokers) < brokers:
+        if metadata.cluster_id != cluster_id or metadata.controller_id < 0:
+            return False
+        if len(metadata.brokers) < brokers:
             return False
         Producer({**common, "transactional.id": _PROBE}).init_transactions(5)
         consumer = Consumer({**common, "group.id": _PROBE, "enable.auto.commit": False})
@@ -62,15 +65,20 @@ def serves(bootstrap_servers: str, *, brokers: int) -> bool:
     return True
 
 
-def answers(url: str) -> bool:
+def answers(url: str, header: tuple[str, str]) -> bool:
     """
-    Tell whether a GET of `url` on plain HTTP is answered with 200.
+    Tell whether a GET on plain HTTP is answered with 200, by a server of ours.
+
+    Args:
+        url: What to ask for.
+        header: Name and value of the header that our server puts into each answer.
     """
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=5)
     try:
         connection.request("GET", parts.path)
-        return connection.getresponse().status == 200
+        response = connection.getresponse()
+        return response.status == 200 and response.getheader(header[0]) == header[1]
     except (OSError, http.client.HTTPException):
         return False
     finally:

@@ -5,6 +5,7 @@ Processes that end with us, however we end, and leave no files behind.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -76,8 +77,10 @@ class Guard:
             self._closed = True
             if self._process is not None:
                 for pipe in (self._process.stdin, self._process.stdout):
-                    if pipe is not None:
-                        pipe.close()
+                    # A request that a killed guard never read is flushed once more here.
+                    with contextlib.suppress(OSError):
+                        if pipe is not None:
+                            pipe.close()
                 self._process.wait()
 
     def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
@@ -119,6 +122,11 @@ class Process:
         name: What it is, for messages: ``broker 1``.
         guard: The guard that owns it.
         argv: The command. It stays the same, so a second run has the same ports and data.
+
+    Attributes:
+        name: As given.
+        log: The file that it writes to.
+        pid: The system's id of its latest run, 0 before the first.
     """
 
     def __init__(self, name: str, guard: Guard, argv: Sequence[str]) -> None:
@@ -126,6 +134,7 @@ class Process:
         self.log = guard.folder / f"{name.replace(' ', '-')}.log"
         self._guard = guard
         self._argv = list(argv)
+        self.pid = 0
         self._id: int | None = None
         self._paused = False
 
@@ -163,6 +172,7 @@ class Process:
         if not self.running:
             answer = self._guard.request(do="run", argv=self._argv, log=str(self.log))
             self._id = answer["process"]
+            self.pid = answer["pid"]
             self._paused = False
 
     def terminate(self) -> None:

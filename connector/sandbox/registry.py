@@ -5,6 +5,7 @@ A real schema registry on this computer: Apicurio, by Confluent's API.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 
 from connector.sandbox.artifacts import REGISTRY
@@ -43,6 +44,8 @@ class Registry(Service):
         self._jvm = tuple(jvm)
         self._progress = progress or Progress()
         self._port = free_port()
+        # In every answer, so that no other server on this port is taken for ours.
+        self._header = ("X-Sandbox", uuid.uuid4().hex)
         self._server: Server | None = None
 
     @property
@@ -86,13 +89,20 @@ class Registry(Service):
         folder = self._guard.folder
         # Without WRITE_DELAY=0 a kill loses what was registered in the last half second.
         database = f"jdbc:h2:file:{folder / 'registry'};WRITE_DELAY=0"
+        name, value = self._header
         argv = command(
             folder,
             self._jvm,
             "-Dquarkus.http.host=127.0.0.1",
             f"-Dquarkus.http.port={self._port}",
+            f'-Dquarkus.http.header."{name}".value={value}',
             f"-Dquarkus.datasource.jdbc.url={database}",
             "-jar",
             str(runner),
         )
-        return Server("registry", self._guard, argv, lambda: answers(f"{self.url}/subjects"))
+        return Server(
+            "registry",
+            self._guard,
+            argv,
+            lambda: answers(f"{self.url}/subjects", self._header),
+        )
