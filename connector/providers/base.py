@@ -53,7 +53,7 @@ class Stream:
     identify: Callable[[Mapping[str, Any]], Identity]
 
 
-O = TypeVar("O")
+O = TypeVar("O")  # noqa: E741 - the offset type
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

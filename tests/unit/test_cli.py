@@ -54,7 +54,7 @@ def failing(error: BaseException) -> click.Command:
         (RetryError("x"), 1),
         (CredentialsError("x"), 1),
         (RefusedError("x"), 1),
-        (TopicError("x"), 1),
+        (TopicError("x"), 2),
     ],
 )
 def test_errors_become_exit_codes_and_plain_text(monkeypatch, error, code):

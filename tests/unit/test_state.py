@@ -13,8 +13,6 @@ from connector.errors import StoppedError
 from connector.kafka.state import SHARD_KEY, ShardState
 
 
-
-
 def numbered() -> ShardState:
     """Make a state whose shard has numbered two records of topic a."""
     record = {"v": 1, "shards": 8, "epoch": 1700, "counters": {"a": 2}}
