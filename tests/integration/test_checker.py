@@ -5,12 +5,14 @@ The checker is checked: it has to find every fault that it exists for, and nothi
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import struct
 import urllib.request
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import fastavro
@@ -411,3 +413,24 @@ def test_decoder_reads_by_the_id_in_the_registry(cluster: Cluster) -> None:
         decoder.decode(value + b"x")
     with pytest.raises(ValueError, match="wire format"):
         decoder.decode(b"{}")
+
+
+@pytest.mark.parametrize("name", ["checker", "seeing", "offered"])
+def test_checker_shares_no_code_with_the_connector(name: str) -> None:
+    """
+    Nothing that judges imports what is judged.
+    """
+    text = (Path(__file__).parent / f"{name}.py").read_text()
+    imported = {
+        module
+        for node in ast.walk(ast.parse(text))
+        for module in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    }
+
+    assert {module for module in imported if module.split(".")[0] == "connector"} == set()
