@@ -171,8 +171,9 @@ def _twice_in(found: Sequence[Occurrence], runs: Sequence[Run]) -> Run | None:
     """
     Find the run to blame for an id that occurs more than once; None if it was read again.
 
-    Read again means: in a backfill, in a later epoch of the shard, or in another shard
-    that began when the first had ended, as after a reshard.
+    Read again means: in a backfill, or in a run that began when the other had ended: a
+    later epoch of the shard, or another shard after a reshard. Two that wrote side by side
+    both believed to own the source partition.
     """
     plain = Counter(each.mark >> 1 for each in found if not each.mark & 1)
     for index, times in plain.items():

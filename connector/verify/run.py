@@ -121,10 +121,8 @@ class Run:
 
     def side_by_side(self, other: Run) -> bool:
         """
-        Tell whether two shards wrote during the same time: the order of a partition knows.
+        Tell whether two runs were written during the same time: a partition's order knows.
         """
-        if self.key.shard == other.key.shard:
-            return False
         return any(
             self._span[partition][0] < other._span[partition][1]
             and other._span[partition][0] < self._span[partition][1]

@@ -179,6 +179,18 @@ def test_id_of_another_shard_after_a_reshard_was_read_again(book: Book, writer: 
     assert (verdict.read_again, verdict.clean) == (2, True)
 
 
+def test_id_of_an_epoch_that_had_not_ended_is_a_finding(book: Book, writer: _Writer) -> None:
+    """
+    An old epoch that goes on beside the new one was not fenced.
+    """
+    writer.write("0.100.1", "a")
+    writer.write("0.200.1", "b")
+    writer.write("0.100.2", "b")
+    writer.write("0.200.2", "c")
+
+    assert [run.ids_twice for run in book.judge().runs] == [0, 1]
+
+
 def test_equal_ids_of_two_topics_in_the_dead_letters_differ(book: Book, writer: _Writer) -> None:
     """
     Dead letters of two topics are told apart by the topic they name.
@@ -298,6 +310,22 @@ def test_unordered_poll_times_at_the_edge_are_no_false_finding() -> None:
     (run,) = book.judge().runs
 
     assert (run.first, run.missing) == (4, 0)
+
+
+def test_removed_number_above_the_last_doubtful_one_is_no_finding() -> None:
+    """
+    Judging starts at a number that is there: the one before it may have been removed.
+    """
+    book = Book("t", retention=Retention(cut=frozenset({0}), until=2000))
+    writer = _Writer(book)
+    # Number 6 was polled at 2000 and removed; partition 0 holds another shard's only.
+    writer.write("1.100.1", partition=0, timestamp=2000)
+    writer.write("0.100.5", partition=1, timestamp=1990)
+    writer.write("0.100.7", partition=1, timestamp=2001)
+
+    (run, _) = book.judge().runs
+
+    assert (run.first, run.missing) == (7, 0)
 
 
 def test_a_run_that_began_after_the_edge_is_judged_from_its_lowest() -> None:
