@@ -126,6 +126,9 @@ class Shard:
         End soon: a transaction under way may finish, nothing new begins.
         """
         self._stopping.set()
+        if self.stage is not Stage.RUNNING:
+            # No records are under way, and a group waits for whoever loses a shard.
+            self._abandon.set()
 
     def abandon(self) -> None:
         """
@@ -160,30 +163,32 @@ class Shard:
         holder: list[TransactionalProducer] = []
         try:
             self.stage = Stage.INITIALISING
-            await self._on(thread, lambda: holder.append(self._make_and_init()))
+            await self._on(thread, lambda: self._initialise(holder))
             # Ownership may have moved while we initialised: prove it again (R4).
             if not await self._proven():
                 return
             self.stage = Stage.REPLAYING
             began = time.monotonic()
-            values = await self._parts.replay(self.number)
+            # It waits for transactions of others; a stop must not wait with it.
+            values = await self._unless_stopping(self._parts.replay(self.number))
             self._parts.metrics.replay_seconds.observe(time.monotonic() - began)
-            if not self._stopping.is_set():
+            if values is not None and not self._stopping.is_set():
                 await self._run(thread, holder[0], ShardState(self.number, values))
         finally:
             self.session = None
             self._parts.metrics.shard_owned.labels(self.number).set(0)
-            # No flush: the object goes on its own thread, which nobody waits for (P14).
-            thread.submit(holder.clear)
+            # On its own thread, which nobody waits for (P14).
+            for producer in holder:
+                thread.submit(producer.drop)
             thread.shutdown(wait=False)
 
-    def _make_and_init(self) -> TransactionalProducer:
+    def _initialise(self, holder: list[TransactionalProducer]) -> None:
         # R5: a late loser would fence the rightful owner.
         if self._stopping.is_set():
             raise ReloadError("Stopped before the producer was initialised.")
         producer = self._parts.make_producer(self.number, self._abandon)
+        holder.append(producer)
         producer.init()
-        return producer
 
     async def _run(
         self, thread: ThreadPoolExecutor, producer: TransactionalProducer, state: ShardState
@@ -282,4 +287,13 @@ class Shard:
 
     @staticmethod
     async def _on(thread: ThreadPoolExecutor, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(thread, call)
+        def bare() -> T:
+            try:
+                return call()
+            except ConnectorError as failure:
+                # The frames of a traceback hold librdkafka's handle beyond its drop, and
+                # its threads and sockets with it.
+                failure.__context__ = None
+                raise failure.with_traceback(None) from None
+
+        return await asyncio.get_running_loop().run_in_executor(thread, bare)

@@ -8,19 +8,19 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
 import structlog
 
 from connector.admin.metrics import Metrics
+from connector.assignments import Assignments
 from connector.errors import ConnectorError, RetryError, StoppedError, TopicError
 from connector.kafka.group import Group, group_config
 from connector.runtime import Runtime
 from connector.settings import Settings
-from connector.shard import Shard, ShardParts, Stage
+from connector.shard import Shard, ShardParts
 from connector.upstream.retry import Backoff
 
 log = structlog.get_logger()
@@ -31,6 +31,8 @@ _BEAT_SECONDS = 0.5
 _HUNG_SECONDS = 10.0
 # How often the offsets topic is looked at while running.
 _WATCH_SECONDS = 60.0
+# What ends a stop in which even abandoned shards, or the group's thread, do not end.
+_GIVE_UP_SECONDS = 15.0
 
 
 class Worker:
@@ -51,11 +53,10 @@ class Worker:
     ) -> None:
         self.settings = settings
         self.metrics = metrics
-        self.shards: dict[int, Shard] = {}
         self.runtime: Runtime | None = None
         self.waiting_for: str | None = None
         self._make_runtime = make_runtime
-        self._running: dict[int, asyncio.Task[None]] = {}
+        self._assignments: Assignments | None = None
         self._group: Group | None = None
         self._beat = time.monotonic()
         self._stop = asyncio.Event()
@@ -74,6 +75,13 @@ class Worker:
         The membership, once there is one.
         """
         return self._group
+
+    @property
+    def shards(self) -> Mapping[int, Shard]:
+        """
+        The shards that were given to this worker, by number.
+        """
+        return self._assignments.shards if self._assignments else {}
 
     def stop(self) -> None:
         """
@@ -120,7 +128,9 @@ class Worker:
         backoff = Backoff(first=0.5, cap=30.0)
         while not self._stop.is_set():
             try:
-                runtime = await self._make_runtime(self.settings, self.metrics)
+                runtime = await self._unless_stopped(
+                    self._make_runtime(self.settings, self.metrics)
+                )
             except TopicError:
                 raise
             except (RetryError, StoppedError) as failure:
@@ -135,8 +145,20 @@ class Worker:
                 return runtime
         return None
 
+    async def _unless_stopped(self, connecting: Awaitable[Runtime]) -> Runtime | None:
+        """
+        Connect, or give up as soon as a stop is asked for.
+        """
+        connected = asyncio.ensure_future(connecting)
+        stopped = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({connected, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not connected.done():
+            connected.cancel()
+            await asyncio.wait({connected})
+        return None if connected.cancelled() else connected.result()
+
     async def _serve(self, runtime: Runtime) -> None:
-        loop = asyncio.get_running_loop()
         parts = ShardParts(
             shards=runtime.shards,
             group=_LateGroup(lambda: self._group),
@@ -145,7 +167,12 @@ class Worker:
             tasks=runtime.tasks,
             metrics=self.metrics,
         )
-        listener = _Assignments(loop, lambda number: Shard(number, parts), self)
+        assignments = self._assignments = Assignments(
+            asyncio.get_running_loop(),
+            lambda number: Shard(number, parts),
+            runtime.shards,
+            self.fail,
+        )
         group = Group(
             group_config(
                 self.settings.kafka.consumer(),
@@ -153,7 +180,7 @@ class Worker:
                 client_id=runtime.client_id,
             ),
             topic=self.settings.offsets_topic,
-            listener=listener,
+            listener=assignments,
             alive=lambda: time.monotonic() - self._beat < _HUNG_SECONDS,
             revoke_seconds=self.settings.drain_timeout,
             logger=runtime.kafka_logger,
@@ -161,23 +188,28 @@ class Worker:
         self._group = group
         group.start()
         watch = asyncio.create_task(self._watch(runtime, group))
+        watch.add_done_callback(self._on_watch_done)
         try:
             await self._stop.wait()
         finally:
             watch.cancel()
-            group.leave()
-            await self._join(group)
-            await asyncio.gather(*self._running.values(), return_exceptions=True)
+            await self._drain(group, assignments)
 
-    async def _join(self, group: Group) -> None:
+    async def _drain(self, group: Group, assignments: Assignments) -> None:
         """
-        Wait for the group's thread; what is not drained in time is abandoned.
+        Leave the group and wait for the shards; what is not done in time is abandoned.
         """
+        group.leave()
         deadline = time.monotonic() + self.settings.drain_timeout
-        while group.is_alive():
+        while group.is_alive() or not assignments.idle:
+            if not group.is_alive():
+                # Usually a revocation has done so; not where the thread failed.
+                assignments.stop_all()
             if time.monotonic() > deadline:
-                for shard in self.shards.values():
-                    shard.abandon()
+                assignments.abandon_all()
+            if time.monotonic() > deadline + _GIVE_UP_SECONDS:
+                log.error("stop_gives_up", group=group.is_alive())
+                return
             await asyncio.sleep(0.02)
 
     async def _watch(self, runtime: Runtime, group: Group) -> None:
@@ -189,15 +221,8 @@ class Worker:
             await asyncio.sleep(1.0)
             if not group.is_alive():
                 self.fail(RuntimeError("The thread of the group ended."))
-            if group.topic_gone:
-                self.fail(
-                    TopicError(
-                        f"The offsets topic {self.settings.offsets_topic} was deleted.",
-                        remedy="Restore it, or start again and choose positions with "
-                        "connector offsets set|reset.",
-                    )
-                )
-            if time.monotonic() - looked >= _WATCH_SECONDS:
+            # The group is told so too by a broker that has just begun to start.
+            if group.topic_gone or time.monotonic() - looked >= _WATCH_SECONDS:
                 looked = time.monotonic()
                 try:
                     await runtime.check_offsets_topic()
@@ -205,6 +230,10 @@ class Worker:
                     self.fail(failure)
                 except ConnectorError as failure:
                     log.warning("offsets_topic_not_checked", error=str(failure))
+
+    def _on_watch_done(self, watch: asyncio.Task[None]) -> None:
+        if not watch.cancelled() and (failure := watch.exception()) is not None:
+            self.fail(failure)
 
     def fail(self, failure: BaseException) -> None:
         """
@@ -214,76 +243,10 @@ class Worker:
             self._failure = failure
         self._stop.set()
 
-    def gain(self, number: int, make: Callable[[int], Shard]) -> None:
-        """
-        Begin to serve a shard; one of the same number that is still ending goes first.
-        """
-        if self.runtime is None or number >= self.runtime.shards:
-            self.fail(
-                TopicError(
-                    f"The offsets topic {self.settings.offsets_topic} has more partitions than "
-                    "when this worker started.",
-                    remedy="Partitions must not be added by hand: restore the topic as it was.",
-                )
-            )
-            return
-        shard = make(number)
-        self.shards[number] = shard
-        self._running[number] = asyncio.create_task(
-            self._run_shard(shard, self._running.get(number))
-        )
-
-    async def lose(self, numbers: Sequence[int]) -> None:
-        """
-        Stop shards and wait until their transactions have ended.
-        """
-        for number in numbers:
-            if number in self.shards:
-                self.shards[number].stop()
-        await asyncio.gather(
-            *(self._running[n] for n in numbers if n in self._running), return_exceptions=True
-        )
-        for number in numbers:
-            self.shards.pop(number, None)
-
-    def abandon(self, numbers: Sequence[int]) -> None:
-        """
-        Drop shards that are somebody else's already.
-        """
-        for number in numbers:
-            shard = self.shards.pop(number, None)
-            if shard is not None:
-                shard.abandon()
-
-    async def _run_shard(self, shard: Shard, former: asyncio.Task[None] | None) -> None:
-        if former is not None:
-            await asyncio.wait({former})
-        try:
-            await shard.run()
-        except asyncio.CancelledError:
-            raise
-        except BaseException as failure:  # noqa: BLE001 - the worker ends, visibly
-            log.error("shard_failed", shard=shard.number, type=type(failure).__name__)
-            self.fail(failure)
-        if shard.fatal is not None:
-            self.fail(shard.fatal)
-
     async def _keep_beating(self) -> None:
         while True:
             self._beat = time.monotonic()
             await asyncio.sleep(_BEAT_SECONDS)
-
-    def serving(self) -> bool:
-        """
-        True if we are a member and every shard assigned to us is served.
-        """
-        group = self._group
-        if group is None or not group.joined or self._stop.is_set():
-            return False
-        return all(
-            number in self.shards and self.shards[number].stage is Stage.RUNNING
-            for number in group.assigned
-        )
 
 
 class _LateGroup:
@@ -299,29 +262,3 @@ class _LateGroup:
         if group is None:
             raise RuntimeError("Implementation error: no group")
         return await group.prove(shard)
-
-
-class _Assignments:
-    """
-    Carries the group's callbacks from its thread to the event loop.
-    """
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        make: Callable[[int], Shard],
-        worker: Worker,
-    ) -> None:
-        self._loop = loop
-        self._make = make
-        self._worker = worker
-
-    def on_gained(self, partitions: Sequence[int]) -> None:
-        for number in partitions:
-            self._loop.call_soon_threadsafe(self._worker.gain, number, self._make)
-
-    def on_losing(self, partitions: Sequence[int]) -> Future[None]:
-        return asyncio.run_coroutine_threadsafe(self._worker.lose(partitions), self._loop)
-
-    def on_lost(self, partitions: Sequence[int]) -> None:
-        self._loop.call_soon_threadsafe(self._worker.abandon, list(partitions))

@@ -165,6 +165,14 @@ class TransactionalProducer:
         self._worn = self._disconnects > disconnects or seconds > self._timeout
         return seconds
 
+    def drop(self) -> None:
+        """
+        Let librdkafka's handle go, here and now and without a flush (P14).
+
+        What is open is left to the next owner's ``init``. Nothing may be called after it.
+        """
+        del self._producer
+
     @property
     def worn(self) -> bool:
         """

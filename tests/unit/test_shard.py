@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import traceback
 from collections.abc import Awaitable, Mapping
+from dataclasses import replace
 
 import pytest
 
 from connector import shard as module
 from connector.admin.metrics import Metrics
-from connector.errors import FencedError
+from connector.errors import ConnectorError, FencedError, ReloadError, RetryError
 from connector.kafka.group import Proof
 from connector.kafka.producer import Transaction
 from connector.session import Session
@@ -32,6 +34,8 @@ class World:
         self.stored: dict[str, bytes] = {}
         self.worked = asyncio.Event()
         self.worn = False
+        self.made: list[Producer] = []
+        self.dropped: list[tuple[Producer, str]] = []
 
     async def prove(self, shard: int) -> Proof:
         proof = self.proofs.pop(0) if self.proofs else Proof.OURS
@@ -43,7 +47,8 @@ class World:
         return dict(self.stored)
 
     def make_producer(self, shard: int, abandon: threading.Event) -> Producer:
-        return Producer(self)
+        self.made.append(Producer(self))
+        return self.made[-1]
 
     async def feed(self, session: Session) -> None:
         self.diary.append("feed")
@@ -66,6 +71,9 @@ class Producer:
 
     def init(self) -> None:
         self._world.diary.append("init")
+
+    def drop(self) -> None:
+        self._world.dropped.append((self, threading.current_thread().name))
 
     def send(self, transaction: Transaction) -> float:
         if transaction.messages and self._world.failures:
@@ -177,3 +185,102 @@ async def test_a_stop_during_the_proof_ends_at_once(shard: Shard, world: World) 
     await asyncio.wait_for(task, 10)
 
     assert Stage.ENDED is shard.stage
+
+
+async def test_each_producer_is_dropped_on_its_own_thread(shard: Shard, world: World) -> None:
+    """Threads and sockets of librdkafka end with the session, not when memory is tidied up."""
+    world.failures = [FencedError("fenced"), FencedError("fenced")]
+
+    await until_worked(shard, world)
+    while len(world.dropped) < 3:
+        await asyncio.sleep(0)
+
+    assert world.made == [producer for producer, _ in world.dropped]
+    assert {"shard-3_0"} == {thread for _, thread in world.dropped}
+
+
+async def test_a_producer_that_could_not_initialise_is_dropped_too(
+    shard: Shard, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker that is away for long leaves no heap of producers behind."""
+    failures: list[Exception] = [RetryError("away"), ReloadError("away")]
+
+    def init(_producer: Producer) -> None:
+        if failures:
+            raise failures.pop()
+
+    monkeypatch.setattr(Producer, "init", init)
+
+    await until_worked(shard, world)
+    while len(world.dropped) < 3:
+        await asyncio.sleep(0)
+
+    assert world.made == [producer for producer, _ in world.dropped]
+
+
+async def test_an_error_holds_no_frame_of_the_producer(shard: Shard, world: World) -> None:
+    """What a shard tells about a failure must not keep librdkafka's handle alive."""
+    seen: list[ConnectorError] = []
+    again = shard._again
+
+    async def note(failure: ConnectorError, cause: str) -> None:
+        seen.append(failure)
+        await again(failure, cause)
+
+    shard._again = note  # type: ignore[method-assign] - looks on
+    world.failures = [RetryError("no")]
+
+    await until_worked(shard, world)
+
+    (failure,) = seen
+    names = {frame.f_code.co_name for frame, _ in traceback.walk_tb(failure.__traceback__)}
+    assert "send" not in names
+    assert failure.__context__ is None
+
+
+async def test_a_stop_does_not_wait_for_a_replay(shard: Shard, world: World) -> None:
+    """An open transaction of somebody else must not hold up a revocation (R9)."""
+    replaying = asyncio.Event()
+
+    async def never(_shard: int) -> Mapping[str, bytes]:
+        replaying.set()
+        return await asyncio.get_running_loop().create_future()
+
+    shard._parts = replace(shard._parts, replay=never)
+    task = asyncio.create_task(shard.run())
+    await replaying.wait()
+    shard.stop()
+
+    await asyncio.wait_for(task, 10)
+
+    assert "feed" not in world.diary
+
+
+async def test_a_stop_during_init_tells_the_producer(
+    shard: Shard, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before its first transaction nothing is worth waiting for: init gives up at once."""
+    initialising = threading.Event()
+
+    def init(_producer: Producer) -> None:
+        initialising.set()
+        assert shard._abandon.wait(10)
+        raise ReloadError("no definite answer")
+
+    monkeypatch.setattr(Producer, "init", init)
+    task = asyncio.create_task(shard.run())
+    await asyncio.to_thread(initialising.wait, 10)
+    shard.stop()
+
+    await asyncio.wait_for(task, 10)
+
+    assert Stage.ENDED is shard.stage
+
+
+async def test_a_stop_lets_a_transaction_finish(shard: Shard, world: World) -> None:
+    """A running shard is not torn out of its commit by a stop (invariant 10)."""
+    task = asyncio.create_task(shard.run())
+    await world.worked.wait()
+    shard.stop()
+    assert not shard._abandon.is_set()
+    await asyncio.wait_for(task, 10)
