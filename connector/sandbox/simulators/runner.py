@@ -183,6 +183,13 @@ class SimulatorProcess(Remote):
         """
         return dict(self._env)
 
+    @property
+    def pid(self) -> int:
+        """
+        Give the system's id of the process, 0 before it was started.
+        """
+        return self._process.pid if self._process else 0
+
     def start(self) -> None:
         """
         Start the process and wait until it listens.
