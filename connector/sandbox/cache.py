@@ -13,7 +13,7 @@ import shutil
 import tarfile
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -98,30 +98,46 @@ class Cache:
             return False
 
     def _download(self, artifacts: Sequence[Artifact], progress: Progress) -> None:
-        staging = self.folder / "incomplete"
-        shutil.rmtree(staging, ignore_errors=True)
         total = sum(artifact.size for artifact in artifacts)
         text = f"Downloading Kafka and a schema registry, once ({total / 1e6:.0f} MB)"
+        with self._staging() as staging, progress.bar(text, total) as advance:
+            self._download_all(artifacts, staging, advance)
+
+    @contextmanager
+    def _staging(self) -> Iterator[Path]:
+        """
+        An empty folder for partial downloads, on the file system of the cache.
+        """
+        staging = self.folder / "incomplete"
+        # A process that was killed may have left one.
+        shutil.rmtree(staging, ignore_errors=True)
+        try:
+            yield staging
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+    def _download_all(
+        self, artifacts: Sequence[Artifact], staging: Path, advance: Callable[[int], None]
+    ) -> None:
         cancelled = threading.Event()
-        with progress.bar(text, total) as advance, ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:
 
-            def advance_or_end(amount: int) -> None:
-                if cancelled.is_set():
-                    raise OutsideError("Another download failed.")
-                advance(amount)
+        def advance_or_end(amount: int) -> None:
+            if cancelled.is_set():
+                raise OutsideError("Another download failed.")
+            advance(amount)
 
+        with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:
             tasks = [
                 pool.submit(self._download_one, artifact, staging, advance_or_end)
                 for artifact in artifacts
             ]
             try:
-                for task in tasks:
+                for task in as_completed(tasks):
                     task.result()
             except BaseException:
                 cancelled.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-        shutil.rmtree(staging, ignore_errors=True)
 
     def _download_one(
         self, artifact: Artifact, staging: Path, advance: Callable[[int], None]

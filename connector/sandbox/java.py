@@ -16,9 +16,9 @@ NO_EXTRA = (
     "of your own (--external) or a container (--kafka container)."
 )
 
-# For tests and demos: the quick compiler alone, and the collector without threads.
+# The quick compiler alone, and the collector without threads: least CPU in a short life.
 FAST_START = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
-# For benchmarks: both compilers and the collector of Kafka's own start script.
+# Compilers, heap and collector of Kafka's own start script: a broker as it is in production.
 THROUGHPUT = ("-Xms1g", "-Xmx1g", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20")
 
 

@@ -175,6 +175,7 @@ def test_a_failed_download_leaves_a_cache_that_works_later(cache, repository):
     with pytest.raises(OutsideError, match="cut"):
         provide(cache)
     assert not cache.registry_folder().exists()
+    assert not (cache.folder / "incomplete").exists()
     repository.content["app-1.0-all.tar.gz"] = CONTENT["app-1.0-all.tar.gz"]
     provide(cache)
     assert (cache.registry_folder() / "app-runner.jar").exists()

@@ -53,7 +53,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Length", str(len(CONTENT)))
         self.end_headers()
-        self.wfile.write(CONTENT if answer == "whole" else CONTENT[:5000])
+        self.wfile.write(CONTENT if answer == "whole" else CONTENT[:20_000])
 
     def log_message(self, *_args: object) -> None:
         """
