@@ -14,6 +14,7 @@ import pytest
 
 from connector.sandbox import Sandbox
 from connector.sandbox.simulators.runner import SimulatorProcess
+from tests.integration.farm import Farm
 from tests.integration.workers import Worker
 
 # Where the broker comes from: TEST_BROKER names one of these.
@@ -75,6 +76,15 @@ def simulator(simulate: Callable[..., SimulatorProcess]) -> SimulatorProcess:
     Start simulated providers that have no events yet.
     """
     return simulate()
+
+
+@pytest.fixture
+def farm() -> Iterator[Farm]:
+    """
+    Serve many simulated providers of different variants in this process.
+    """
+    with Farm() as farm:
+        yield farm
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from connector.sandbox.environment import connector_environment
 
 # What a process needs to live; no variable that the connector would take for a setting.
 _KEPT = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "TZ")
+_WENT_WELL = '"event":"transaction_committed"'
 _SAMPLE = re.compile(r"^(?P<name>\w+(?:\{.*\})?) (?P<value>\S+)$", re.MULTILINE)
 
 
@@ -318,11 +319,12 @@ class Worker:
 
     def tail(self, lines: int = 60) -> str:
         """
-        Give the end of its log.
+        Give the end of its log, but for the many lines about transactions that went well.
         """
         if not self.log.exists():
             return ""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        all_lines = self.log.read_text(errors="replace").splitlines()
+        return "\n".join([line for line in all_lines if _WENT_WELL not in line][-lines:])
 
     def _answers(self, path: str) -> bool:
         return self.get(path)[0] == 200
