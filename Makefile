@@ -54,8 +54,8 @@ format: $(STAMP) ## Format the code
 	@$(BIN)/ruff check --fix .
 
 .PHONY: docs
-docs: $(STAMP) ## Write the generated pages anew
-	@$(BIN)/python -m connector.config.docs
+docs: $(STAMP) ## Write all that is generated in docs/ anew
+	@$(BIN)/python -m connector.docs
 
 .PHONY: bench
 bench: $(STAMP) ## Measure against a hand-written script and the ceiling (about 3 minutes)

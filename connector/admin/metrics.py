@@ -149,7 +149,7 @@ class Metrics:
         )
         self.dlq_records = Counter(
             "connector_dlq_records_total",
-            "Dead letters committed.",
+            "Items that became dead letters; one that is read again after a failure counts again.",
             ["source"],
             registry=registry,
         )

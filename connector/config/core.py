@@ -85,7 +85,7 @@ class CoreSettings(BaseModel):
     admin_host: str = Field(
         default="127.0.0.1",
         description="Where health, metrics and status listen. Probes and published ports of a "
-        "container need `0.0.0.0`, which the image and the chart set.",
+        "container need `0.0.0.0`.",
     )
     admin_port: int = Field(default=8080, ge=0, le=65535, description="Its port; `0` takes any.")
     errors: ErrorPolicy = Field(

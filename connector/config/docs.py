@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Writes ``docs/configuration.md`` from the models: ``python -m connector.config.docs``.
+Makes ``docs/configuration.md`` from the models; ``python -m connector.docs`` writes it.
 
 The models are the only source; a test fails when the file is not what this makes.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -21,6 +19,7 @@ from connector.config.kafka import KafkaVariables
 from connector.config.properties import RESERVED
 from connector.config.registry import RegistrySettings
 from connector.config.sources import prefix_of
+from connector.markdown import table
 from connector.providers import PROVIDERS
 from connector.providers.base import Provider
 from connector.providers.settings import SourceSettings
@@ -29,7 +28,7 @@ from connector.settings import REQUIRED
 FILE: Final = "docs/configuration.md"
 
 _HEAD: Final = """\
-<!-- Made by `python -m connector.config.docs` from the settings' models: change those. -->
+<!-- Made by `make docs` from the settings' models: change those. -->
 # Configuration
 
 All settings are environment variables. `connector config` shows them as they count, with
@@ -94,7 +93,7 @@ def make(providers: Mapping[str, Provider] = PROVIDERS) -> str:
         "## Kafka\n",
         _table(settings_of(KafkaVariables, kafka.PREFIX)),
         _KAFKA,
-        _rows(
+        table(
             ("librdkafka property", "why"),
             ((f"`{name}`", reason) for name, reason in RESERVED.items()),
         ),
@@ -118,7 +117,7 @@ def _own_first(model: type[BaseModel], prefix: str) -> list[Setting]:
 
 
 def _table(declared: Iterable[Setting]) -> str:
-    return _rows(
+    return table(
         ("variable", "type", "default", "meaning"),
         (
             (
@@ -147,14 +146,3 @@ def _bounds(metadata: Iterable[Any]) -> str:
     if high is None:
         return f", at least {low}"
     return f", at most {high}" if low is None else f", {low} to {high}"
-
-
-def _rows(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [head, ("---",) * len(head), *rows]
-    escaped = (" | ".join(cell.replace("|", "\\|") for cell in line) for line in lines)
-    return "".join(f"| {line} |\n" for line in escaped)
-
-
-if __name__ == "__main__":
-    target = Path(sys.argv[1] if len(sys.argv) > 1 else FILE)
-    target.write_text(make(), encoding="utf-8")

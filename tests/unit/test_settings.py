@@ -506,7 +506,7 @@ def test_lost_secret_file_is_an_error_of_credentials(tmp_path):
 
 def test_documentation_is_fresh():
     """
-    docs/configuration.md is what the models make; if not: python -m connector.config.docs.
+    docs/configuration.md is what the models make; if not: make docs.
     """
     assert docs.make() == Path(docs.FILE).read_text(encoding="utf-8")
 
