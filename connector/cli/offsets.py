@@ -105,7 +105,8 @@ def get_offset(source_partition: str) -> None:
 
 @command.command(
     "set",
-    context_settings={"ignore_unknown_options": True},
+    # A start such as -1h is an argument, and no -h in it asks for help.
+    context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]},
     epilog="""\b
 Examples:
   connector offsets set monetago/activity 2026-01-31T00:00:00Z
