@@ -14,7 +14,7 @@ import os
 import socket
 import threading
 from collections.abc import Awaitable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -22,13 +22,13 @@ from typing import Any
 from confluent_kafka.admin import AdminClient
 
 from connector.admin.metrics import HttpMetrics, Metrics
-from connector.encoding.registry import Encoding, open_encoding
+from connector.encoding.registry import open_encoding
 from connector.errors import TopicError
 from connector.kafka import topics
 from connector.kafka.hashing import shard_of
 from connector.kafka.producer import TransactionalProducer, transactional_config
 from connector.kafka.reader import Reader
-from connector.kafka.replay import OffsetsReader
+from connector.kafka.replay import Replays
 from connector.logs import librdkafka_logger
 from connector.polling.feed import FeedTask
 from connector.polling.parts import FeedParts
@@ -91,9 +91,8 @@ class Runtime:
     statuses: dict[str, FeedStatus] = field(default_factory=dict)
     unknown: dict[int, list[str]] = field(default_factory=dict)
     admin: AdminClient
-    encoding: Encoding
-    reader: OffsetsReader
-    reading: ThreadPoolExecutor
+    opened: AsyncExitStack
+    replays: Replays
 
     def make_producer(self, shard: int, abandon: threading.Event) -> TransactionalProducer:
         """
@@ -118,8 +117,7 @@ class Runtime:
         """
         Read what is stored for a shard.
         """
-        values: Mapping[str, bytes] = await self._read(partial(self.reader.replay, shard))
-        return values
+        return await self.replays.replay(shard)
 
     def tasks(self, session: Session) -> list[Awaitable[None]]:
         """
@@ -159,14 +157,7 @@ class Runtime:
         """
         Close what was opened.
         """
-        for client in {id(parts.client): parts.client for parts in self.feeds}.values():
-            await client.aclose()
-        await self.encoding.aclose()
-        await self._read(self.reader.close)
-        self.reading.shutdown(wait=False)
-
-    async def _read(self, call: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self.reading, call)
+        await self.opened.aclose()
 
     def _count_unknown(self, session: Session) -> None:
         names = {source.name for source in self.settings.sources}
@@ -192,17 +183,19 @@ async def connect(settings: Settings, metrics: Metrics) -> Runtime:
     brokers = await asyncio.to_thread(topics.brokers, admin)
     specs = topic_specs(settings, brokers)
     infos = await asyncio.to_thread(topics.ensure, admin, specs, may_create=settings.topic_create)
-    encoding = await open_encoding(settings.registry)
     feeds: list[FeedParts] = []
-    try:
+    # What was opened is closed again if something further on fails.
+    async with AsyncExitStack() as stack:
+        encoding = await open_encoding(settings.registry)
+        stack.push_async_callback(encoding.aclose)
         progress = await encoding.prepare(settings.progress_topic, PROGRESS_SCHEMA)
-        reading = ThreadPoolExecutor(1, thread_name_prefix="replay")
-        reader = OffsetsReader(
+        replays = Replays(
             Reader(
                 settings.kafka.consumer(), group_id=f"{settings.group_id}-replay", logger=logger
             ),
             settings.offsets_topic,
         )
+        stack.push_async_callback(replays.close)
         for source in settings.sources:
             client = Client(
                 source=source.name,
@@ -215,6 +208,7 @@ async def connect(settings: Settings, metrics: Metrics) -> Runtime:
                 trust_env=settings.http_trust_env,
                 observer=HttpMetrics(metrics),
             )
+            stack.push_async_callback(client.aclose)
             for feed in source.provider.feeds(source.settings):
                 topic = source.topic(feed.stream.name)
                 records = RecordMaker(
@@ -241,16 +235,14 @@ async def connect(settings: Settings, metrics: Metrics) -> Runtime:
                         poll_interval=source.settings.poll_interval,
                         start=source.settings.start.resolve,
                         topic_has_records=partial(
-                            _has_records, reading, reader, topic, infos[topic].partitions
+                            replays.has_records, topic, infos[topic].partitions
                         ),
                         metrics=metrics,
                         backoff=Backoff(),
                         clock_ms=wall_ms,
                     )
                 )
-    except BaseException:
-        await encoding.aclose()
-        raise
+        opened = stack.pop_all()
     return Runtime(
         settings=settings,
         metrics=metrics,
@@ -260,14 +252,6 @@ async def connect(settings: Settings, metrics: Metrics) -> Runtime:
         infos=infos,
         feeds=feeds,
         admin=admin,
-        encoding=encoding,
-        reader=reader,
-        reading=reading,
+        replays=replays,
+        opened=opened,
     )
-
-
-async def _has_records(
-    reading: ThreadPoolExecutor, reader: OffsetsReader, topic: str, partitions: int
-) -> bool:
-    call = partial(reader.has_records, topic, partitions)
-    return await asyncio.get_running_loop().run_in_executor(reading, call)

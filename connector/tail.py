@@ -22,7 +22,8 @@ from connector.encoding import json
 from connector.encoding.avro import unframe
 from connector.encoding.decoding import Decoded
 from connector.errors import RejectedRecordError
-from connector.kafka.reader import Reader, Record, Span
+from connector.kafka.marks import Span
+from connector.kafka.reader import Reader, Record
 from connector.kafka.topics import TopicInfo
 
 # Characters that command a terminal or turn its text around; JSON may escape any.

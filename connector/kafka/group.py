@@ -16,17 +16,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from enum import Enum
 from typing import Any, Protocol
 
 import structlog
-from confluent_kafka import (
-    OFFSET_END,
-    Consumer,
-    KafkaError,
-    KafkaException,
-    TopicPartition,
-)
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
 from connector.kafka.errors import explain, kafka_error
 
@@ -64,19 +59,16 @@ class Listener(Protocol):
         """
         Take these shards.
         """
-        ...
 
     def on_losing(self, partitions: Sequence[int]) -> Future[None]:
         """
         Give these shards up; the result is done when their transactions have ended.
         """
-        ...
 
     def on_lost(self, partitions: Sequence[int]) -> None:
         """
         These shards are somebody else's already: do not wait for anything.
         """
-        ...
 
 
 def group_config(base: Mapping[str, Any], *, group_id: str, client_id: str) -> dict[str, Any]:
@@ -227,30 +219,41 @@ class Group(threading.Thread):
             log.warning("group_error", error=explain(error))
 
     def _answer(self) -> None:
-        while True:
-            try:
+        """
+        Answer all questions that wait, with one commit: while a broker is away each commit
+        takes seconds, and one for each shard would keep us from polling for too long.
+        """
+        asked: dict[int, list[Future[Proof]]] = {}
+        with suppress(queue.Empty):
+            while True:
                 shard, answer = self._questions.get_nowait()
-            except queue.Empty:
-                return
-            if answer.set_running_or_notify_cancel():
-                answer.set_result(self._prove(shard))
+                if answer.set_running_or_notify_cancel():
+                    asked.setdefault(shard, []).append(answer)
+        proofs = self._prove([shard for shard in asked if shard in self._assigned])
+        for shard, answers in asked.items():
+            for answer in answers:
+                answer.set_result(proofs.get(shard, Proof.NOT_OURS))
 
-    def _prove(self, shard: int) -> Proof:
-        if shard not in self._assigned:
-            return Proof.NOT_OURS
+    def _prove(self, shards: Sequence[int]) -> dict[int, Proof]:
+        if not shards:
+            return {}
+        places = [TopicPartition(self._topic, shard, 0) for shard in shards]
         try:
-            self._consumer.commit(
-                offsets=[TopicPartition(self._topic, shard, 0)], asynchronous=False
-            )
+            committed = self._consumer.commit(offsets=places, asynchronous=False)
         except KafkaException as failure:
-            error = kafka_error(failure)
-            if error.code() in _NOT_OURS:
-                return Proof.NOT_OURS
-            log.info("ownership_unsure", shard=shard, error=explain(error))
-            return Proof.UNSURE
+            return dict.fromkeys(shards, self._verdict(kafka_error(failure), shards))
         except RuntimeError:  # The consumer is closed: we have left.
+            return {}
+        return {place.partition: self._verdict(place.error, shards) for place in committed}
+
+    @staticmethod
+    def _verdict(error: KafkaError | None, shards: Sequence[int]) -> Proof:
+        if error is None:
+            return Proof.OURS
+        if error.code() in _NOT_OURS:
             return Proof.NOT_OURS
-        return Proof.OURS
+        log.info("ownership_unsure", shards=list(shards), error=explain(error))
+        return Proof.UNSURE
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         places = [TopicPartition(p.topic, p.partition, OFFSET_END) for p in partitions]

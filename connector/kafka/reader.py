@@ -9,23 +9,22 @@ bounded (exactly-once R6, R7, R9).
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from connector.errors import OutsideError, TopicError
-from connector.kafka.errors import explain, kafka_error
+from connector.kafka.marks import Span, cannot_go_on, find_spans, open_transaction, stable_offsets
 from connector.kafka.topics import TopicInfo, describe
 
 _BATCH = 2000
-_TIMEOUT = 15.0
 # How long one call waits for messages; a stop by Ctrl-C is noticed in between.
 _WAIT = 0.2
-_GONE = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
 
 
 def reader_config(base: Mapping[str, Any], group_id: str) -> dict[str, Any]:
@@ -46,51 +45,6 @@ def reader_config(base: Mapping[str, Any], group_id: str) -> dict[str, Any]:
         "allow.auto.create.topics": False,
         "fetch.wait.max.ms": 50,
     }
-
-
-def bounds(
-    admin: AdminClient, topic: str, partitions: Sequence[int], *, timeout: float = 10.0
-) -> dict[int, tuple[int, int]]:
-    """
-    Ask for the first offset and the high watermark of partitions.
-
-    The high watermark is asked for as READ_UNCOMMITTED; the last stable offset would be
-    the wrong goal, because an undecided commit may lie above it (R6).
-
-    Raises:
-        TopicError: The topic or a partition of it does not exist.
-        OutsideError: Kafka did not answer.
-    """
-    result = {}
-    specs = [TopicPartition(topic, p) for p in partitions]
-    try:
-        first = admin.list_offsets({s: OffsetSpec.earliest() for s in specs})
-        last = admin.list_offsets(
-            {s: OffsetSpec.latest() for s in specs},
-            isolation_level=IsolationLevel.READ_UNCOMMITTED,
-        )
-        lows = {s.partition: f.result(timeout) for s, f in first.items()}
-        highs = {s.partition: f.result(timeout) for s, f in last.items()}
-    except KafkaException as failure:
-        error = kafka_error(failure)
-        if error.code() in {
-            KafkaError.UNKNOWN_TOPIC_OR_PART,
-            KafkaError._UNKNOWN_TOPIC,
-            KafkaError._UNKNOWN_PARTITION,
-        }:
-            raise TopicError(
-                f"Topic {topic} does not exist, or not with the partitions it should have."
-            ) from None
-        raise OutsideError(
-            f"Kafka: the end of {topic} cannot be read ({explain(error)}).", cause="kafka"
-        ) from None
-    except TimeoutError:
-        raise OutsideError(
-            f"Kafka: no answer about the end of {topic} within {timeout:g} s.", cause="kafka"
-        ) from None
-    for partition in partitions:
-        result[partition] = (lows[partition].offset, highs[partition].offset)
-    return result
 
 
 class Record(NamedTuple):
@@ -114,19 +68,6 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes | None]]
-
-
-class Span(NamedTuple):
-    """
-    What is to be read of a partition.
-
-    Attributes:
-        begin: The first offset.
-        end: The offset behind the last one.
-    """
-
-    begin: int
-    end: int
 
 
 class Reader:
@@ -159,6 +100,7 @@ class Reader:
         self._consumer = Consumer(config, logger=logger)
         self._patience = patience
         self._clock = clock
+        self._interrupted = threading.Event()
 
     def __enter__(self) -> Self:
         """
@@ -183,6 +125,12 @@ class Reader:
         """
         self._consumer.close()
 
+    def interrupt(self) -> None:
+        """
+        Let a reading under way, and every later one, fail soon. Any thread may call this.
+        """
+        self._interrupted.set()
+
     def describe(self, topics: Sequence[str]) -> dict[str, TopicInfo]:
         """
         Look up topics; those that do not exist are absent from the result.
@@ -200,8 +148,23 @@ class Reader:
             TopicError: The topic is gone.
             OutsideError: Kafka did not answer.
         """
-        found = bounds(self._admin, topic, partitions)
-        return {partition: Span(*ends) for partition, ends in found.items()}
+        return find_spans(self._admin, topic, partitions)
+
+    def undecided(self, topic: str, spans: Mapping[int, Span]) -> OutsideError | None:
+        """
+        Tell whether a transaction is open below the end of a span.
+
+        Raises:
+            TopicError: The topic is gone.
+            OutsideError: Kafka did not answer.
+        """
+        stable = stable_offsets(
+            self._admin, topic, [p for p, span in spans.items() if span.begin < span.end]
+        )
+        for partition, offset in stable.items():
+            if offset < spans[partition].end:
+                return open_transaction(topic, partition, offset, spans[partition].end)
+        return None
 
     def read(
         self, topic: str, spans: Mapping[int, Span]
@@ -226,6 +189,8 @@ class Reader:
                 messages = self._next()
                 if messages:
                     deadline = self._clock() + self._patience
+                elif self._interrupted.is_set():
+                    raise OutsideError(f"The reading of {topic} was given up.", cause="stop")
                 elif self._clock() >= deadline:
                     raise self._stuck(topic, open_spans, position)
                 yield list(self._sort_in(messages, open_spans, position))
@@ -293,22 +258,16 @@ class Reader:
         self, topic: str, open_spans: Mapping[int, Span], position: Mapping[int, int]
     ) -> OutsideError | TopicError:
         partition, span = next(iter(open_spans.items()))
-        at = TopicPartition(topic, partition)
         try:
-            stable = self._admin.list_offsets(
-                {at: OffsetSpec.latest()}, isolation_level=IsolationLevel.READ_COMMITTED
-            )[at].result(_TIMEOUT)
-        except KafkaException as failure:
-            return _cannot_go_on(kafka_error(failure), topic)
-        except TimeoutError:
-            return OutsideError(f"Kafka went away while {topic} was read.", cause="kafka")
+            stable = stable_offsets(self._admin, topic, [partition])[partition]
+        except (OutsideError, TopicError) as failure:
+            return failure
+        if stable < span.end:
+            return open_transaction(topic, partition, stable, span.end)
         return OutsideError(
-            f"{topic} partition {partition} could be read up to offset {position[partition]} of "
-            f"{span.end} only, for {self._patience:g} s; its last stable offset is "
-            f"{stable.offset}. A transaction is open there: find it with kafka-transactions.sh "
-            f"find-hanging --topic {topic} --partition {partition}, then end it with "
-            "kafka-transactions.sh abort.",
-            cause="open_transaction",
+            f"Kafka: {topic} partition {partition} could be read up to offset "
+            f"{position[partition]} of {span.end} only, for {self._patience:g} s.",
+            cause="kafka",
         )
 
 
@@ -325,7 +284,7 @@ def _is_record(message: Any) -> bool:
         return True
     if error.code() == KafkaError._PARTITION_EOF or error.retriable():
         return False
-    raise _cannot_go_on(error, message.topic() or "a topic")
+    raise cannot_go_on(error, message.topic() or "a topic")
 
 
 def _record(message: Any) -> Record:
@@ -338,14 +297,3 @@ def _record(message: Any) -> Record:
         message.value(),
         message.headers() or (),
     )
-
-
-def _cannot_go_on(error: KafkaError, topic: str) -> OutsideError | TopicError:
-    if error.code() in _GONE:
-        return TopicError(f"Topic {topic} was deleted while it was read.")
-    if error.code() == KafkaError._AUTO_OFFSET_RESET:
-        return OutsideError(
-            f"{topic}: messages were removed by retention before they could be read; start again.",
-            cause="kafka",
-        )
-    return OutsideError(f"Kafka: {topic} cannot be read ({explain(error)}).", cause="kafka")

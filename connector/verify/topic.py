@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import closing
 
-from connector.kafka.reader import Reader, Span
+from connector.kafka.marks import Span
+from connector.kafka.reader import Reader
 from connector.kafka.topics import TopicInfo
 from connector.verify.book import Book
 from connector.verify.run import Retention
