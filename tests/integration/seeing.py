@@ -202,13 +202,20 @@ class RunningReader(threading.Thread):
                 ),
                 timeout,
             )
-        self._ended.set()
-        self.join(15)
+        self.end()
         if self._failure is not None:
             raise RuntimeError("the running reader failed") from self._failure
         if not reached:
             raise TimeoutError(f"the running reader did not come to the end: {goals}")
         return self._seen
+
+    def end(self) -> None:
+        """
+        End at once, wherever it is.
+        """
+        self._ended.set()
+        if self.is_alive():
+            self.join(15)
 
     def _all_assigned(self) -> bool:
         return {topic for topic, _ in self._position} == set(self._topics)
