@@ -30,7 +30,7 @@ def iso(at_ms: int) -> str:
     return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Account:
     """
     One account at one simulated provider.
@@ -120,6 +120,7 @@ def run_through(
     sandbox: Sandbox,
     farm: Farm,
     worker: Callable[[Mapping[str, str]], Worker],
+    watch: Callable[..., RunningReader],
     rhythms: Sequence[tuple[Account, Rhythm]],
     *,
     seconds: float,
@@ -129,8 +130,7 @@ def run_through(
     """
     accounts = [one for one, _ in rhythms]
     environment = environment_of(sandbox, accounts)
-    reader = RunningReader(sandbox.bootstrap_servers, *(a.topic(environment) for a in accounts))
-    reader.start()
+    reader = watch(*(one.topic(environment) for one in accounts))
     began_ms = now_ms()
     running = worker(environment).start()
     for one, rhythm in rhythms:

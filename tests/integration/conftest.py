@@ -15,6 +15,7 @@ import pytest
 from connector.sandbox import Sandbox
 from connector.sandbox.simulators.runner import SimulatorProcess
 from tests.integration.farm import Farm
+from tests.integration.seeing import RunningReader
 from tests.integration.workers import Worker
 
 # Where the broker comes from: TEST_BROKER names one of these.
@@ -104,6 +105,23 @@ def worker(
     yield make
     for one in made:
         one.kill()
+
+
+@pytest.fixture
+def watch(sandbox: Sandbox) -> Iterator[Callable[..., RunningReader]]:
+    """
+    Read topics as read_committed all the time that a test runs.
+    """
+    readers: list[RunningReader] = []
+
+    def start(*topics: str) -> RunningReader:
+        readers.append(RunningReader(sandbox.bootstrap_servers, *topics))
+        readers[-1].start()
+        return readers[-1]
+
+    yield start
+    for reader in readers:
+        reader.close()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -217,6 +217,13 @@ class RunningReader(threading.Thread):
         if self.is_alive():
             self.join(15)
 
+    def close(self) -> None:
+        """
+        End at once, wherever it is.
+        """
+        self._ended.set()
+        self.join(15)
+
     def _all_assigned(self) -> bool:
         return {topic for topic, _ in self._position} == set(self._topics)
 

@@ -12,13 +12,13 @@ from tests.integration.accounts import Account, environment_of, now_ms
 from tests.integration.checker import judge
 from tests.integration.farm import offered_by
 from tests.integration.offered import AsOffered
-from tests.integration.seeing import RunningReader, read_all
+from tests.integration.seeing import read_all
 from tests.integration.workers import command, eventually
 
 DAY_MS = 86_400_000
 
 
-def test_circle_of_tokens_shows_and_writes_nothing_twice(sandbox, farm, worker):
+def test_circle_of_tokens_shows_and_writes_nothing_twice(sandbox, farm, worker, watch):
     """
     While tokens with items go in a circle the feed says so and writes nothing; afterwards
     it goes on where it stood, and nothing is lost or repeated.
@@ -34,8 +34,7 @@ def test_circle_of_tokens_shows_and_writes_nothing_twice(sandbox, farm, worker):
         {"start": "-2d", "poll_interval": "200ms", "page_size": "10"},
     )
     environment = environment_of(sandbox, [one])
-    reader = RunningReader(sandbox.bootstrap_servers, one.topic(environment))
-    reader.start()
+    reader = watch(one.topic(environment))
     running = worker(environment).start()
     reader.wait_for(lambda seen: len(seen) >= 30, 60)
     stedi.configure({"paging": "cycle"})

@@ -177,7 +177,7 @@ def _judge_stedi(run: Run, one: Account) -> Verdict:
     return run.judge(one, order=AsShown(), check_offset=None if absent else stored)
 
 
-def test_both_feeds_in_every_variant(sandbox, farm, worker):
+def test_both_feeds_in_every_variant(sandbox, farm, worker, watch):
     """
     Each event comes once, with its key, its time and all its fields, in the order that can
     be had, and the stored offset is that of the newest record.
@@ -187,7 +187,7 @@ def test_both_feeds_in_every_variant(sandbox, farm, worker):
     slow = Rhythm(rate=3, burst=0.05, burst_size=5, equal=0.3, late=0.2, late_by=2)
     fast = Rhythm(rate=8, burst=0.05, burst_size=30, equal=0.3, late=0.2, late_by=1)
     rhythms = [(one, slow) for one in monetago] + [(one, fast) for one in stedi]
-    run = run_through(sandbox, farm, worker, rhythms, seconds=6)
+    run = run_through(sandbox, farm, worker, watch, rhythms, seconds=6)
     verdicts = {one.source: _judge_monetago(run, one) for one in monetago}
     verdicts |= {one.source: _judge_stedi(run, one) for one in stedi}
     assert min(verdict.delivered for verdict in verdicts.values()) > 60
