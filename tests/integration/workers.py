@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,9 +114,13 @@ class Worker:
     Args:
         environment: All its variables, and no others.
         log: The file for its standard error; every start appends to it.
+
+    Attributes:
+        program: What is started; a test may put a program around ``connector run``.
     """
 
     def __init__(self, environment: Mapping[str, str], log: Path) -> None:
+        self.program: Sequence[str] = ("-m", "connector", "run")
         self.environment = dict(environment)
         self.log = log
         self._process: subprocess.Popen[bytes] | None = None
@@ -152,7 +156,7 @@ class Worker:
         self._port = None
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "connector", "run"],
+                [sys.executable, *self.program],
                 env=scrubbed(self.environment),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
