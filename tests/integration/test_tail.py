@@ -13,8 +13,10 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -74,6 +76,7 @@ def _write(writer: Writer, topic: str, count: int, **more: Any) -> None:
     """
     Write messages one transaction each, over all partitions, a millisecond apart.
     """
+    began = time.time_ns() // 1_000_000
     for n in range(count):
         writer.begin()
         writer.write(
@@ -81,7 +84,7 @@ def _write(writer: Writer, topic: str, count: int, **more: Any) -> None:
             f"e-{n}",
             key=f"k-{n}",
             value=b'{"n":%d}' % n,
-            timestamp=1_700_000_000_000 + n,
+            timestamp=began + n,
             partition=n % 3,
             **more,
         )
@@ -91,7 +94,7 @@ def _write(writer: Writer, topic: str, count: int, **more: Any) -> None:
 @pytest.fixture
 def process(cluster: Cluster) -> Iterator[Any]:
     """
-    Run the command as a process of its own.
+    Run the command as a process of its own; one that hangs is killed.
     """
     started: list[subprocess.Popen[str]] = []
 
@@ -104,6 +107,9 @@ def process(cluster: Cluster) -> Iterator[Any]:
             text=True,
         )
         started.append(running)
+        bound = threading.Timer(60, running.kill)
+        bound.daemon = True
+        bound.start()
         return running
 
     yield start
@@ -113,11 +119,12 @@ def process(cluster: Cluster) -> Iterator[Any]:
 
 
 def test_avro_is_shown_with_key_headers_and_exact_decimals(
-    cluster: Cluster, tail: Any, topic: str, writer: Writer
+    cluster: Cluster, tail: Any, writer: Writer
 ) -> None:
     """
     A value is decoded with the schema that the registry has under its id.
     """
+    topic = new_topic(cluster.bootstrap_servers, retention_ms="-1")
     request = urllib.request.Request(
         f"{cluster.registry_url}/subjects/tailed-value/versions",
         data=json.dumps({"schema": json.dumps(_SCHEMA)}).encode(),
@@ -130,7 +137,16 @@ def test_avro_is_shown_with_key_headers_and_exact_decimals(
     fastavro.schemaless_writer(body, fastavro.parse_schema(_SCHEMA), datum)
     value = b"\0" + struct.pack(">I", schema_id) + body.getvalue()
     writer.begin()
-    writer.write(topic, "e-1", key="k-1", event_time=5, value=value, partition=2)
+    polled = datetime(2026, 1, 31, 12, 0, 0, 5000, UTC)
+    writer.write(
+        topic,
+        "e-1",
+        key="k-1",
+        event_time=5,
+        value=value,
+        partition=2,
+        timestamp=int(polled.timestamp() * 1000),
+    )
     writer.commit()
 
     assert tail(topic, "--no-follow") == [
@@ -138,7 +154,7 @@ def test_avro_is_shown_with_key_headers_and_exact_decimals(
             "topic": topic,
             "partition": 2,
             "offset": 0,
-            "timestamp": "2023-11-14T22:13:20.000Z",
+            "timestamp": "2026-01-31T12:00:00.005Z",
             "key": "k-1",
             "headers": {"id": "e-1", "seq": "0.1000.1", "event_time": "5"},
             "value": {"at": "2023-11-14T22:13:20.005Z", "amount": "-12345678901234567890.1"},

@@ -5,6 +5,7 @@ Writes topics as the connector would, or wrongly on purpose, to test those who j
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -69,7 +70,7 @@ class Writer:
         key: str | None = None,
         event_time: int | None = None,
         value: bytes | None = b"x",
-        timestamp: int = 1_700_000_000_000,
+        timestamp: int | None = None,
         skip: int = 0,
         headers: Sequence[tuple[str, bytes]] = (),
         **placed: Any,
@@ -89,7 +90,8 @@ class Writer:
             key=None if key is None else key.encode(),
             value=value,
             headers=[*named, *headers],
-            timestamp=timestamp,
+            # Retention goes by this: an old one may be deleted while a test runs.
+            timestamp=timestamp or time.time_ns() // 1_000_000,
             **placed,
         )
 
