@@ -92,6 +92,7 @@ class RecordMaker:
         largest = self.limits.records - _RECORD_OVERHEAD
         messages: list[Message] = []
         reasons: list[str] = []
+        dead: Counter[str] = Counter()
         size = 0
         for item in items:
             key: bytes | None = None
@@ -106,6 +107,10 @@ class RecordMaker:
                 message = Message(topic, key, value, identity.id, identity.event_time)
             except (RejectedRecordError, UnicodeEncodeError) as rejected:
                 message = self._dead_letter(item, key, rejected)
+                dead[message.id] += 1
+                if dead[message.id] > 1:
+                    # Equal items of one answer are several items.
+                    message = message._replace(id=f"{message.id}#{dead[message.id]}")
                 reasons.append(_reason(rejected))
                 value = message.value or b""
             messages.append(message)
