@@ -32,9 +32,9 @@ _NULL: Final = b"\x00"
 _FIRST: Final = b"\x02"  # index of the second branch of ["null", T], as a varint
 _END: Final = b"\x00"  # of an array or a map
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
-# The index of the branch and the length of nearly all texts.
-_SOME_LENGTHS: Final = tuple(_FIRST + varint(size) for size in range(1024))
-
+# The length of nearly all texts, and behind the index of the branch.
+_LENGTHS: Final = tuple(varint(size) for size in range(1024))
+_FIRST_LENGTHS: Final = tuple(_FIRST + length for length in _LENGTHS)
 
 _PLAIN: Final = {"string": text, "boolean": boolean, "long": long}
 
@@ -59,11 +59,10 @@ class Extra(NamedTuple):
 Writer: TypeAlias = Callable[[Any, list[bytes]], "list[Extra] | None"]
 
 
-class _Field(NamedTuple):
-    name: str
-    is_plain: bool  # ["null", "string"], as nearly all fields are
-    nullable: bool
-    write: Writer
+# A field's name, whether it is nullable, what stands before an ASCII text of each length
+# (empty if it is no text), and its writer. No NamedTuple: unpacking one takes twice as long,
+# and this happens for every value.
+_Field: TypeAlias = tuple[str, bool, tuple[bytes, ...], Writer]
 
 
 class MissingKeyError(MisfitError):
@@ -124,7 +123,7 @@ def compile_writer(
 
 def _record(schema: Mapping[str, Any], named: Mapping[str, Any]) -> Writer:
     fields = tuple(_field(each, named) for each in schema["fields"])
-    known = frozenset(field.name for field in fields)
+    known = frozenset(field[0] for field in fields)
 
     def write(raw: Any, out: list[bytes]) -> list[Extra] | None:
         if type(raw) is not dict:
@@ -132,12 +131,11 @@ def _record(schema: Mapping[str, Any], named: Mapping[str, Any]) -> Writer:
         extras = None if known.issuperset(raw) else _unknown(raw, known)
         append = out.append
         get = raw.get
-        for name, is_plain, nullable, write_value in fields:
+        for name, nullable, lengths, write_value in fields:
             value = get(name)
-            if is_plain and type(value) is str and value.isascii():
+            if type(value) is str and value.isascii() and (size := len(value)) < len(lengths):
                 # The commonest case, without a call.
-                size = len(value)
-                append(_SOME_LENGTHS[size] if size < 1024 else _FIRST + varint(size))
+                append(lengths[size])
                 append(value.encode())
                 continue
             if value is None and nullable:
@@ -169,7 +167,8 @@ def _field(field: Mapping[str, Any], named: Mapping[str, Any]) -> _Field:
         if len(kind) != 2 or kind[0] != "null" or field.get("default", "") is not None:
             raise ValueError(f"Implementation error: {field['name']} is no nullable field.")
         kind = kind[1]
-    return _Field(field["name"], nullable and kind == "string", nullable, _value(kind, named))
+    lengths = (_FIRST_LENGTHS if nullable else _LENGTHS) if kind == "string" else ()
+    return field["name"], nullable, lengths, _value(kind, named)
 
 
 def _value(kind: Any, named: Mapping[str, Any]) -> Writer:
@@ -204,7 +203,11 @@ def _texts(value: Any, out: list[bytes]) -> None:
     if value:
         append(varint(len(value)))
     for each in value:
-        append(text(each))
+        if type(each) is str and each.isascii() and (size := len(each)) < len(_LENGTHS):
+            append(_LENGTHS[size])
+            append(each.encode())
+        else:
+            append(text(each))
     append(_END)
 
 

@@ -76,7 +76,8 @@ def _check_depth(value: Any) -> None:
     """
     Walk level by level; the standard parser has no limit of its own.
 
-    Measured: 0.7 µs for a MonetaGo event of 690 bytes.
+    Measured: 0.7 µs for a MonetaGo event of 690 bytes; nearly all values are texts, so
+    they are asked for first.
     """
     level = [value] if type(value) is dict or type(value) is list else []
     depth = 0
@@ -88,7 +89,7 @@ def _check_depth(value: Any) -> None:
             inner
             for outer in level
             for inner in (outer.values() if type(outer) is dict else outer)
-            if type(inner) is dict or type(inner) is list
+            if type(inner) is not str and (type(inner) is dict or type(inner) is list)
         ]
 
 
