@@ -19,9 +19,9 @@ import click
 from pydantic import ValidationError
 
 from connector.sandbox.simulators.generator import Rhythm
-from connector.sandbox.simulators.server import Simulators
+from connector.sandbox.simulators.server import SIMULATORS, Simulators
 
-_PROVIDERS = ("monetago", "stedi")
+_PROVIDERS = tuple(kind.name for kind in SIMULATORS)
 
 
 @click.command()
@@ -45,7 +45,7 @@ def main(
     settings: tuple[str, ...],
 ) -> None:
     """
-    Serve simulated MonetaGo and Stedi on the loopback interface.
+    Serve simulated providers on the loopback interface.
     """
     simulators = Simulators(port=port, seed=seed)
     try:

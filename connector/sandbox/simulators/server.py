@@ -9,7 +9,7 @@ import socket
 from collections.abc import Mapping
 from random import Random
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from aiohttp import web
 
@@ -21,6 +21,9 @@ from connector.sandbox.simulators.simulator import Simulator
 from connector.sandbox.simulators.stedi import StediOptions, StediSimulator
 
 _HOST = "127.0.0.1"
+
+# One entry here registers a simulated provider.
+SIMULATORS: Final[tuple[type[Simulator], ...]] = (MonetagoSimulator, StediSimulator)
 
 
 class Simulators:
@@ -45,8 +48,9 @@ class Simulators:
         random = Random(seed)
         self.monetago = MonetagoSimulator(Random(random.random()), monetago)
         self.stedi = StediSimulator(Random(random.random()), stedi)
+        set_up: Mapping[str, Simulator] = {"monetago": self.monetago, "stedi": self.stedi}
         self.providers: Mapping[str, Simulator] = {
-            simulator.name: simulator for simulator in (self.monetago, self.stedi)
+            kind.name: set_up.get(kind.name) or kind(Random(random.random())) for kind in SIMULATORS
         }
         self._control = Control(self.providers)
         self._wanted_port = port
