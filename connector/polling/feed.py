@@ -161,7 +161,10 @@ class FeedTask:
             messages.append(progress)
             size += len(progress.value or b"")
             position.progress_at = now
-        if messages or (position.pending and self._worth_storing(position, page, now)):
+        # What waits for a larger transaction need not wait when nothing more will come.
+        released = page.caught_up and self._session.inflight(self._name) > 0
+        worth_storing = position.pending and self._worth_storing(position, page, now)
+        if messages or released or worth_storing:
             await self._hand_over(position, messages, size, page.polled_at, page.caught_up)
         self._observe(page, reasons)
 

@@ -50,7 +50,7 @@ class Session:
             await asyncio.sleep(0)
 
     def inflight(self, _name: str) -> int:
-        return 0
+        return sum(len(unit.messages) for unit in self.units[self.committed :])
 
     def commit(self) -> None:
         for unit in self.units[self.committed :]:
@@ -275,6 +275,25 @@ async def test_a_checkpoint_without_records_is_throttled(bench: Bench) -> None:
     await bench.until_idle()
 
     assert 2 == len(bench.session.units)
+
+
+async def test_the_last_page_does_not_keep_records_waiting(bench: Bench) -> None:
+    """An empty page that says caught up goes to the shard while records before it wait."""
+    bench.session.hold = True
+    bench.feed.script = [
+        items("a"),
+        lambda offset: page(offset, [], caught_up=True, durable=False),
+    ]
+
+    task = asyncio.create_task(bench.until_idle())
+    while not bench.session.units:
+        await asyncio.sleep(0)
+    bench.session.commit()
+    await task
+
+    assert [(1, False), (0, True)] == [
+        (len(unit.messages), unit.caught_up) for unit in bench.session.units[1:]
+    ]
 
 
 async def test_a_throttled_checkpoint_travels_with_the_next_record(bench: Bench) -> None:
