@@ -5,7 +5,7 @@ Where partitions begin and end, for whom, and what stands in between.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
@@ -20,6 +20,15 @@ _GONE = frozenset(
         KafkaError.UNKNOWN_TOPIC_OR_PART,
         KafkaError._UNKNOWN_TOPIC,
         KafkaError._UNKNOWN_PARTITION,
+    }
+)
+# A leader that is not the leader any more. After a broker came back, an admin client goes
+# on asking with the epoch that it remembers, up to metadata.max.age.ms (15 minutes).
+_STALE = frozenset(
+    {
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
     }
 )
 
@@ -107,12 +116,16 @@ def _offsets(
 ) -> dict[int, int]:
     if not partitions:
         return {}
-    asked = admin.list_offsets(
-        {TopicPartition(topic, partition): which for partition in partitions},
-        isolation_level=isolation_level,
-    )
+    wanted = {TopicPartition(topic, partition): which for partition in partitions}
     try:
-        return {at.partition: future.result(_TIMEOUT).offset for at, future in asked.items()}
+        try:
+            return _ask(admin, wanted, isolation_level)
+        except KafkaException as failure:
+            if kafka_error(failure).code() not in _STALE:
+                raise
+        # All topics: to ask for one by its name could create it anew.
+        admin.list_topics(timeout=_TIMEOUT)
+        return _ask(admin, wanted, isolation_level)
     except KafkaException as failure:
         error = kafka_error(failure)
         if error.code() in _GONE:
@@ -127,3 +140,12 @@ def _offsets(
         raise OutsideError(
             f"Kafka: no answer about {topic} within {_TIMEOUT:g} s.", cause="kafka"
         ) from None
+
+
+def _ask(
+    admin: AdminClient,
+    wanted: Mapping[TopicPartition, OffsetSpec],
+    isolation_level: IsolationLevel,
+) -> dict[int, int]:
+    asked = admin.list_offsets(dict(wanted), isolation_level=isolation_level)
+    return {at.partition: future.result(_TIMEOUT).offset for at, future in asked.items()}
