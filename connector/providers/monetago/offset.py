@@ -17,6 +17,17 @@ from connector.unit import Json
 
 RECOUNT = "recount"
 
+# How much longer an item without a usable time stays known than its window needs: what
+# stands for its time can be wrong by as much as our clock was, or as it is ahead.
+_STRAY_MS = 24 * 3_600_000
+
+
+def lowest_stray(after_ms: int) -> int:
+    """
+    Tell the lowest minute of strays that is kept while walks begin at a time.
+    """
+    return (after_ms - _STRAY_MS) // MINUTE_MS
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offset:
@@ -89,7 +100,7 @@ class Offset:
 
         Args:
             cursor: The cursor; ids of minutes below its ``after`` are forgotten, and new
-                ones there are not kept.
+                ones there are not kept. Strays stay for a day more.
             seen: New ids by minute.
             strays: Likewise.
             hours: New events by hour since 1970.
@@ -102,7 +113,7 @@ class Offset:
         kept = {minute: digests for minute, digests in seen.items() if minute >= lowest}
         old_seen, seen_gone = self.seen.forget(lowest)
         new_seen, seen_new = old_seen.add(kept)
-        old_strays, strays_gone = self.strays.forget(lowest)
+        old_strays, strays_gone = self.strays.forget(lowest_stray(cursor.after))
         new_strays, strays_new = old_strays.add(strays)
         old_counts, counts_gone = self.counts.forget(day)
         new_counts, counts_new = old_counts.add(hours)

@@ -22,15 +22,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from connector.errors import RetryError
-from connector.providers.digests import of_item, of_text
-from connector.providers.fields import parse_ms, read_text
-from connector.providers.monetago.counts import HOUR_MS, HOURS, first_day
+from connector.providers.monetago.counts import first_day
 from connector.providers.monetago.offset import Offset
-from connector.providers.monetago.records import ID, TIME
 from connector.providers.monetago.seen import MINUTE_MS
+from connector.providers.monetago.sieve import Sieve
 from connector.providers.monetago.walk import MAX_PAGES, Cursor, Rules, Walk
 from connector.unit import Json
 
@@ -39,25 +37,6 @@ _FRUITLESS = 3
 
 # Pages running without an id new to the walk: the server does not heed ``offset``.
 _STALE = 2
-
-
-class _Row(NamedTuple):
-    """
-    A new item.
-
-    Attributes:
-        at: Its event time, or what stands for it: where it is sorted in.
-        id: Its id, empty if it has none.
-        time: Its event time, None if it has none.
-        stray: It has no time inside the window.
-    """
-
-    at: int
-    id: str
-    time: int | None
-    stray: bool
-    digest: bytes
-    item: Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,15 +49,9 @@ class Outcome:
     offset: Offset
     writes: Mapping[str, Json | None]
     caught_up: bool
+    durable: bool = True
     late: Sequence[float] = ()
     notes: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def durable(self) -> bool:
-        """
-        Whether more than the cursor moves: a walk that brings nothing can be repeated.
-        """
-        return bool(self.items) or len(self.writes) > 1 or "walk_narrowed" in self.notes
 
 
 class Step:
@@ -95,17 +68,10 @@ class Step:
         self._rules = rules
         self._offset = offset
         self.walk: Walk = offset.cursor.walk or offset.cursor.begin(now_ms)
-        self._rows: list[_Row] = []
-        # Each id of this step, and the page that brought it first.
-        self._ids: dict[bytes, int] = {}
-        self._edge: set[bytes] = set()
-        self._last_page: set[bytes] = set()
-        self._kept: set[bytes] = set()
+        self._sieve = Sieve(offset, rules.overlap_ms)
         self._pages = 0
-        self._oldest = self.walk.newest
-        self._descends = False
         self._ended = False
-        self._narrowed: Cursor | None = None
+        self._anew: Cursor | None = None
 
     def take(self, events: Sequence[Any], asked_ms: int) -> bool:
         """
@@ -119,7 +85,9 @@ class Step:
             Whether the step is done; else the next page is wanted.
 
         Raises:
-            RetryError: A second page running brought no id new to the walk.
+            RetryError: A second page running brought no id new to the walk, which itself
+                brought nothing so far. Else the walk starts anew: rows that were
+                inserted before its position look the same.
         """
         walk = self.walk
         if walk.rows == 0:
@@ -129,8 +97,10 @@ class Step:
             self._ended = True
             return True
         self._pages += 1
-        newest, repeated, fresh = self._sort_in(events, walk)
-        stale = 0 if fresh else walk.stale + 1
+        stale = 0 if self._sieve.take(events, walk) else walk.stale + 1
+        if stale >= _STALE and walk.brought:
+            self._anew = replace(self._offset.cursor, walk=None)
+            return True
         if stale >= _STALE:
             raise RetryError(
                 f"MonetaGo sent {_STALE} pages running without an event that is new to the "
@@ -141,87 +111,22 @@ class Step:
             walk,
             rows=walk.rows + len(events),
             pages=walk.pages + 1,
-            newest=newest,
+            newest=self._sieve.newest,
             stale=stale,
-            repeated=repeated,
+            repeated=self._sieve.repeated,
         )
         return self._is_done()
-
-    def _sort_in(self, events: Sequence[Any], walk: Walk) -> tuple[int | None, int | None, bool]:
-        """
-        Sort the items of a page into known and new, and watch their order.
-
-        Returns:
-            The walk's newest time, its lowest repeated time, whether an id was new to it.
-        """
-        seen, strays, ids = self._offset.seen, self._offset.strays, self._ids
-        page, newest, oldest, repeated = self._pages, walk.newest, self._oldest, walk.repeated
-        lowest_minute = walk.after // MINUTE_MS
-        edge, here = walk.edge, self._last_page
-        here.clear()
-        fresh = False
-        for item in events:
-            name = at = None
-            if type(item) is dict:
-                name = read_text(item, ID)
-                at = parse_ms(item.get(TIME))
-            digest = of_item(item) if name is None else of_text(name)
-            here.add(digest)
-            came = ids.get(digest)
-            if came is not None or digest in edge:
-                if came != page:
-                    when = walk.after if at is None else at
-                    repeated = when if repeated is None else min(when, repeated)
-                    ids.setdefault(digest, page)
-                continue
-            fresh = True
-            ids[digest] = page
-            if at is not None:
-                if newest is None or at > newest:
-                    newest = at
-                    self._edge.clear()
-                elif at < newest:
-                    self._descends = True
-                if at == newest:
-                    self._edge.add(digest)
-                if oldest is None or at < oldest:
-                    oldest = at
-                minute = at // MINUTE_MS
-                if digest in seen.ids(minute):
-                    continue
-                if minute >= lowest_minute:
-                    self._rows.append(_Row(at, name or "", at, False, digest, item))
-                    continue
-            self._stray(at, name or "", digest, item, strays.latest(digest))
-        self._oldest = oldest
-        return newest, repeated, fresh
-
-    def _stray(
-        self, at: int | None, name: str, digest: bytes, item: Any, known: int | None
-    ) -> None:
-        """
-        Keep an item without a usable time known for as long as it comes.
-
-        Its window's end stands for its time. Known ones move up before they would be
-        forgotten.
-        """
-        walk = self.walk
-        end = walk.began if walk.before is None else walk.before
-        if known is None:
-            self._rows.append(_Row(end if at is None else at, name, at, True, digest, item))
-        elif known < min(end - 1, walk.began - self._rules.overlap_ms) // MINUTE_MS:
-            self._kept.add(digest)
 
     def _is_done(self) -> bool:
         walk = self.walk
         if walk.loose:
             return True
-        if not self._descends:
-            return self._oldest != walk.newest or self._pages >= MAX_PAGES
+        if not self._sieve.descends:
+            return self._sieve.tells_order or self._pages >= MAX_PAGES
         if self._pages < MAX_PAGES:
             return False
-        self._narrowed = self._offset.cursor.narrowed(walk, self._rules)
-        if self._narrowed is None:
+        self._anew = self._offset.cursor.narrowed(walk, self._rules)
+        if self._anew is None:
             self.walk = replace(walk, loose=True)
         return True
 
@@ -229,33 +134,30 @@ class Step:
         """
         Tell what the step leads to, once ``take`` said that it is done.
         """
-        if self._narrowed is not None:
+        if self._anew is not None:
             return Outcome(
                 items=(),
-                offset=replace(self._offset, cursor=self._narrowed),
-                writes={"": self._narrowed.store()},
+                offset=replace(self._offset, cursor=self._anew),
+                writes={"": self._anew.store()},
                 caught_up=False,
-                notes={"walk_narrowed": 1},
+                notes={"walk_restarted": 1},
             )
-        rows, notes = self._rows, dict[str, int]()
+        sieve, notes = self._sieve, {"outside_window": self._sieve.outside}
         if self.walk.loose:
             notes["page_order_kept"] = self._pages
-        elif self._descends:
-            rows.sort(key=lambda row: (row.at, row.id))
-        notes["outside_window"] = sum(row.stray and row.time is not None for row in rows)
+        elif sieve.descends:
+            sieve.rows.sort(key=lambda row: row[:2])
         cursor = self._close(notes) if self._ended else self._pause()
         offset, writes = self._remember(cursor)
-        behind = self._offset.cursor.position - 1
+        # A walk that brought nothing is not worth resuming, and must not be: see take.
+        moves = self._ended or cursor.brought
         return Outcome(
-            items=[row.item for row in rows],
+            items=[item for _, _, item in sieve.rows],
             offset=offset,
-            writes={"": cursor.store(), **writes},
+            writes={"": cursor.store(), **writes} if moves else {},
+            durable=bool(sieve.rows or writes) or self._offset.cursor.brought,
             caught_up=self._ended and self.walk.before is None and "walk_repeated" not in notes,
-            late=[
-                (behind + 1 - row.time) / 1000
-                for row in rows
-                if row.time is not None and row.time < behind and not row.stray
-            ],
+            late=sieve.late,
             notes={note: count for note, count in notes.items() if count},
         )
 
@@ -263,14 +165,10 @@ class Step:
         """
         Stay inside the walk.
         """
-        walk, former = self.walk, self._offset.cursor.walk
-        edge = self._last_page
-        if walk.newest is not None and not walk.loose:
-            edge = self._edge
-            if former is not None and former.newest == walk.newest:
-                edge = edge | former.edge
-        brought = walk.brought or bool(self._rows)
-        walk = replace(walk, edge=frozenset(edge), brought=brought)
+        walk, sieve = self.walk, self._sieve
+        walk = replace(
+            walk, edge=sieve.edge(loose=walk.loose), brought=walk.brought or sieve.brought
+        )
         return replace(self._offset.cursor, walk=walk)
 
     def _close(self, notes: dict[str, int]) -> Cursor:
@@ -281,7 +179,7 @@ class Step:
         moved = cursor.after_walk(walk, self._rules)
         if walk.repeated is None or walk.repeated > moved.after:
             return moved
-        again = 1 if walk.brought or self._rows else cursor.again + 1
+        again = 1 if walk.brought or self._sieve.rows else cursor.again + 1
         if again > _FRUITLESS:
             notes["walk_incomplete"] = 1
             return moved
@@ -292,20 +190,12 @@ class Step:
         """
         Bring the parts beside the cursor up to date.
         """
-        walk = self.walk
-        day = first_day(walk.began)
-        minutes: dict[int, list[bytes]] = {}
-        hours: dict[int, int] = {}
-        strays = list(self._kept)
-        for row in self._rows:
-            if row.stray:
-                strays.append(row.digest)
-            else:
-                minutes.setdefault(row.at // MINUTE_MS, []).append(row.digest)
-            if row.time is not None and row.time // (HOUR_MS * HOURS) >= day:
-                hour = row.time // HOUR_MS
-                hours[hour] = hours.get(hour, 0) + 1
-        end = (walk.began if walk.before is None else walk.before) // MINUTE_MS
+        day = first_day(self.walk.began)
+        strays = self._sieve.strays
         return self._offset.move(
-            cursor, seen=minutes, strays={end: strays} if strays else {}, hours=hours, day=day
+            cursor,
+            seen=self._sieve.minutes(),
+            strays={self.walk.end // MINUTE_MS: strays} if strays else {},
+            hours=self._sieve.hours(day),
+            day=day,
         )

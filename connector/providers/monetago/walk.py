@@ -90,7 +90,7 @@ class Walk:
             where there is no order, those of the last page.
         stale: Pages running that brought no id new to the walk.
         repeated: The lowest event time of an id that came on two pages.
-        brought: Something new was committed.
+        brought: Something of it was committed. Before that the walk is not stored.
         loose: Pages are committed as they come, because they are out of order in the
             smallest slice.
         extra: Fields of a newer version.
@@ -108,6 +108,13 @@ class Walk:
     brought: bool = False
     loose: bool = False
     extra: Mapping[str, Json] = field(default_factory=dict)
+
+    @property
+    def end(self) -> int:
+        """
+        Where the window ends: at ``before``, or at the moment when the walk began.
+        """
+        return self.began if self.before is None else self.before
 
     def store(self) -> dict[str, Json]:
         """
@@ -237,6 +244,13 @@ class Cursor:
             walk=None if walk is None else Walk.load(walk),
             extra=stored,
         )
+
+    @property
+    def brought(self) -> bool:
+        """
+        Whether the walk under way brought something.
+        """
+        return self.walk is not None and self.walk.brought
 
     def begin(self, now_ms: int) -> Walk:
         """
