@@ -228,16 +228,8 @@ class Cursor:
         stored = dict(value)
         cursor = cls.first(_take(stored, "position"))
         walk = stored.pop("walk", None)
-        given = {
-            name: _take(stored, key, optional=True)
-            for name, key in (
-                ("since", "since"),
-                ("after", "after"),
-                ("complete", "complete"),
-                ("slice_ms", "slice"),
-                ("again", "again"),
-            )
-        }
+        names = {"slice_ms": "slice", **{n: n for n in ("since", "after", "complete", "again")}}
+        given = {name: _take(stored, key, optional=True) for name, key in names.items()}
         return replace(
             cursor,
             **{name: number for name, number in given.items() if number is not None},
