@@ -37,9 +37,9 @@ BAD_PAGES = {
 HUGE_PAGES = {"oversized": "too_large", "gzip_bomb": "too_large"}
 # The cap on a decoded body is 64 MiB: a worker that read on would need all of this.
 HUGE = 512 * MEBIBYTE
-# What a worker may need for the huge answers of two sources at once: twice the cap, and
-# half as much again for what the allocator keeps.
-GROWTH = 192 * MEBIBYTE
+# What a worker may need for the huge answers of two sources at once: for each the cap, and
+# as much again for buffers that grow by doubling; a quarter for what the allocator keeps.
+GROWTH = 320 * MEBIBYTE
 
 
 def _accounts(farm: Farm) -> dict[tuple[str, str], Account]:
