@@ -25,6 +25,9 @@ from connector.kafka.topics import TopicInfo, describe
 _BATCH = 2000
 # How long one call waits for messages; a stop by Ctrl-C is noticed in between.
 _WAIT = 0.2
+# The end of a partition, and a group without the right to it: librdkafka asks for its
+# coordinator although it is never joined, and reads all the same.
+_NO_HARM = frozenset({KafkaError._PARTITION_EOF, KafkaError.GROUP_AUTHORIZATION_FAILED})
 
 
 def reader_config(base: Mapping[str, Any], group_id: str) -> dict[str, Any]:
@@ -282,7 +285,7 @@ def _is_record(message: Any) -> bool:
     error = message.error()
     if error is None:
         return True
-    if error.code() == KafkaError._PARTITION_EOF or error.retriable():
+    if error.code() in _NO_HARM or error.retriable():
         return False
     raise cannot_go_on(error, message.topic() or "a topic")
 
