@@ -3,7 +3,7 @@
 JSON without losing a digit, in both directions.
 
 orjson turns integers above 64 bits into floats without a word, and every decimal into a
-double (style section 7), so what a provider sent is read by the standard parser. Writing
+double (measured), so what a provider sent is read by the standard parser. Writing
 is orjson's work: a Decimal goes through as a Fragment of its own text, and the few texts
 that orjson refuses (integers above 64 bits, lone surrogates) take a slow path of ours.
 """

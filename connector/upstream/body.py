@@ -3,7 +3,7 @@
 Bodies with bounds: on the wire, and after decoding (invariant 8).
 
 aiohttp's own decoding is off, because 65 KB of gzip became 64 MiB in one ``read()``
-(style section 7). Here no step makes more than the bound plus one byte.
+(measured). Here no step makes more than the bound plus one byte.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Which URLs and addresses a source may reach (invariant 8, style section 7).
+Which URLs and addresses a source may reach (invariant 8).
 
 Two walls. A Target is an origin (scheme, host, port) with a base path, made from a
 setting; requests can only be joined below it, so no link and no path of a provider leads

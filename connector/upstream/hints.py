@@ -2,7 +2,7 @@
 """
 What a provider says about when to come back: ``Retry-After`` and ``X-RateLimit-*``.
 
-One policy for all (providers.md section 5): Retry-After first, then X-RateLimit-Reset,
+One policy for all providers: Retry-After first, then X-RateLimit-Reset,
 else the caller's own back-off. ``X-RateLimit-Limit`` is not used: its window is nowhere
 documented, and ``…_RATE_LIMIT`` is where a budget is set.
 """

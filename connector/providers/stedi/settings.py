@@ -9,7 +9,7 @@ from pydantic import Field
 
 from connector.providers.settings import FeedSettings, Secret, Url
 
-# Of 500 (the newer pages) and 1000 (an older one) the smaller is safe (providers 2.5).
+# Of 500 (the newer pages) and 1000 (an older one) the smaller is safe (seed 002).
 MAX_PAGE_SIZE = 500
 
 
