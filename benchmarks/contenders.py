@@ -30,6 +30,8 @@ class Contender:
         module: What is run: ``benchmarks.script``, or None for the connector itself.
         pages: Pages in a transaction, where it is ours to say.
         exactly_once: Through crashes.
+        own_writer: Encodes with the connector's Avro writer.
+        usual: Takes part unless others are named.
     """
 
     name: str
@@ -37,15 +39,22 @@ class Contender:
     module: str | None
     pages: int
     exactly_once: str
+    own_writer: bool = False
+    usual: bool = True
 
 
 CONTENDERS = (
     Contender("script", "hand-written script", "benchmarks.script", 10, "by hand"),
-    Contender("script-1", "the same, a transaction a page", "benchmarks.script", 1, "by hand"),
-    Contender("ceiling", "the parts alone (ceiling)", "benchmarks.ceiling", 10, "-"),
+    Contender(
+        "script-1", "the same, a transaction a page", "benchmarks.script", 1, "by hand", usual=False
+    ),
+    Contender("ceiling", "the parts alone, fastavro", "benchmarks.ceiling", 10, "-"),
+    Contender(
+        "parts", "the parts alone, our Avro writer", "benchmarks.ceiling", 10, "-", own_writer=True
+    ),
     Contender("connector", "`connector run`", None, 0, "yes"),
 )
-SCRIPT, CEILING, OURS = "script", "ceiling", "connector"
+SCRIPT, CEILING, PARTS, OURS = "script", "ceiling", "parts", "connector"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,4 +160,5 @@ def _job(contender: Contender, ground: Ground, prefix: str) -> Job:
         topic=topic_of(prefix),
         state_topic=state_topic_of(prefix),
         pages=contender.pages,
+        own_writer=contender.own_writer,
     )

@@ -28,6 +28,7 @@ class Job:
         topic: Where the records go.
         state_topic: Where the position goes, in the same transaction.
         pages: Pages in one transaction.
+        own_writer: Encode with the connector's Avro writer (the ceiling only).
     """
 
     api: str
@@ -39,6 +40,7 @@ class Job:
     topic: str
     state_topic: str
     pages: int
+    own_writer: bool
 
     @classmethod
     def from_argv(cls) -> Job:

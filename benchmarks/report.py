@@ -15,7 +15,7 @@ from statistics import median
 
 import confluent_kafka
 
-from benchmarks.contenders import CEILING, CONTENDERS, SCRIPT
+from benchmarks.contenders import CEILING, CONTENDERS, PARTS, SCRIPT
 from benchmarks.latency import POLL_INTERVAL, RATE, Latency
 from benchmarks.measure import Timing
 from connector.sandbox.artifacts import KAFKA, locked
@@ -28,7 +28,8 @@ _COLUMNS = (
     "",
     "records/s",
     "of the script",
-    "of the ceiling",
+    "of the parts, fastavro",
+    "of the parts, our writer",
     "CPU s/M",
     "peak MiB",
     "broker, cores",
@@ -57,6 +58,7 @@ def table(results: Results) -> str:
             _spread([each.rate for each in timings], lambda n: f"{n:,.0f}"),
             _ratio(results, contender.name, SCRIPT),
             _ratio(results, contender.name, CEILING),
+            _ratio(results, contender.name, PARTS),
             _spread([each.cpu_per_million for each in timings], lambda n: f"{n:.1f}"),
             f"{max(each.memory for each in timings):.0f}",
             f"{median(each.broker for each in timings):.2f}",
