@@ -56,7 +56,7 @@ class KafkaCluster(Service):
         self._jvm = tuple(jvm)
         self._properties = dict(properties or {})
         self._progress = progress or Progress()
-        self._cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        self._cluster_id = new_cluster_id()
         self._addresses = tuple(
             Address(node, free_port(), free_port()) for node in range(1, brokers + 1)
         )
@@ -171,3 +171,13 @@ class KafkaCluster(Service):
             return serves(f"127.0.0.1:{address.port}", cluster_id=self._cluster_id, brokers=alive)
 
         return ready
+
+
+def new_cluster_id() -> str:
+    """
+    Make up an id for a cluster: 16 random bytes in base64, as Kafka makes them.
+
+    It never begins with a dash, which StorageTool would take for an option.
+    """
+    first, *rest = uuid.uuid4().bytes
+    return base64.urlsafe_b64encode(bytes([first & 0x7F, *rest])).decode().rstrip("=")
