@@ -40,7 +40,7 @@ def test_the_example_reads_what_was_written(sandbox, simulator, worker, tmp_path
         check=False,
     )
 
-    assert "" == done.stderr
+    assert 0 == done.returncode, done.stderr
     lines = [line.split() for line in done.stdout.splitlines()]
     assert {event["id"] for event in events} == {line[1] for line in lines}
     assert 30 == len(lines)
