@@ -53,7 +53,8 @@ class Race:
         self._simulator = simulator
         self._events = events
         self._bootstrap = ground.sandbox.bootstrap_servers
-        self._admin = AdminClient({"bootstrap.servers": self._bootstrap})
+        # Silent: the broker goes before this client does.
+        self._admin = AdminClient({"bootstrap.servers": self._bootstrap, "log_level": 2})
         self._reference: Outcome | None = None
 
     def run(self, contender: Contender, prefix: str) -> Timing:

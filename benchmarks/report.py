@@ -101,7 +101,7 @@ def section(
         f"{_cpu()}, {os.cpu_count()} cores for all processes together, {platform.system()}; load "
         f"{min(loads):.1f}-{max(loads):.1f}. Python {platform.python_version()}, librdkafka "
         f"{confluent_kafka.libversion()[0]}, fastavro {version('fastavro')}, requests "
-        f"{version('requests')}, Kafka {KAFKA.split(':')[2]}."
+        f"{version('requests')}, Kafka {_kafka()}."
     )
     return "\n\n".join(parts)
 
