@@ -12,8 +12,8 @@ from connector.errors import OutsideError
 
 NO_EXTRA = (
     "The sandbox needs two more libraries: pip install 'finance-kafka-connector[sandbox]'. "
-    "They exist for Linux with glibc and for macOS, on x86-64 and ARM; elsewhere use a cluster "
-    "of your own (--external) or a container (--kafka container)."
+    "They exist for Linux with glibc and for macOS, on x86-64 and ARM; elsewhere use a Kafka "
+    "and a registry of your own."
 )
 
 # The quick compiler alone, and the collector without threads: least CPU in a short life.
