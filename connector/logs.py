@@ -123,6 +123,9 @@ class _Bridge(logging.Handler):
             self.handleError(record)
 
 
+_OURS = frozenset({"event", "level"})
+
+
 class _Redactor:
     """
     Replaces secrets wherever they stand, the longest first.
@@ -133,7 +136,11 @@ class _Redactor:
 
     def __call__(self, _logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
         pattern = _pattern(tuple(self._secrets()))
-        return {key: _clean(value, pattern) for key, value in event.items()}
+        # Names of events and levels are ours: a user called "worker" must not hide them.
+        return {
+            key: value if key in _OURS and value.isidentifier() else _clean(value, pattern)
+            for key, value in event.items()
+        }
 
 
 @functools.lru_cache(maxsize=4)

@@ -121,6 +121,18 @@ def test_secrets_are_replaced_wherever_they_stand(log_format):
     assert b"tiny" in written
 
 
+def test_a_secret_does_not_hide_the_name_of_an_event():
+    """
+    A user name that is a common word leaves the names of events readable.
+    """
+    stream, log = set_up(secrets=("worker",))
+    log.info("worker_started", text="worker")
+
+    line = orjson.loads(stream.lines[0])
+
+    assert ("worker_started", logs.MASK) == (line["event"], line["text"])
+
+
 def test_secrets_are_those_of_the_moment():
     """
     A secret that was read again after the start is known to the next line.
