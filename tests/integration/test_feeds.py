@@ -22,21 +22,13 @@ from connector.sandbox.simulators.stedi import StediOptions
 from tests.integration.accounts import Account, Run, iso, now_ms, run_through
 from tests.integration.checker import Verdict
 from tests.integration.farm import Farm
-from tests.integration.offered import AsOffered, ByEventTime
+from tests.integration.offered import ByEventTime
+from tests.integration.scene import AsShown
 from tests.integration.seeing import Seen
 
 DAY_MS = 86_400_000
 # The longest that a walk over all pages may take on a busy computer.
 WALK_MS = 15_000
-
-
-class AsShown(AsOffered):
-    """
-    The order in which Stedi shows transactions: as they became visible.
-    """
-
-    def rank(self, offered):
-        return offered.visible_at
 
 
 def _offer_history(simulators: Simulators, start: int, now: int, *, equal: bool) -> None:
