@@ -30,7 +30,7 @@ log = structlog.get_logger()
 _BEAT_SECONDS = 0.5
 _HUNG_SECONDS = 10.0
 # How often the offsets topic is looked at while running.
-_WATCH_SECONDS = 60.0
+_WATCH_SECONDS = 10.0
 # What ends a stop in which even abandoned shards, or the group's thread, do not end.
 _GIVE_UP_SECONDS = 15.0
 
@@ -173,16 +173,20 @@ class Worker:
             runtime.shards,
             self.fail,
         )
+        config = group_config(
+            self.settings.kafka.consumer(),
+            group_id=self.settings.group_id,
+            client_id=runtime.client_id,
+        )
         group = Group(
-            group_config(
-                self.settings.kafka.consumer(),
-                group_id=self.settings.group_id,
-                client_id=runtime.client_id,
-            ),
+            config,
             topic=self.settings.offsets_topic,
             listener=assignments,
             alive=lambda: time.monotonic() - self._beat < _HUNG_SECONDS,
-            revoke_seconds=self.settings.drain_timeout,
+            # The group waits for whoever revokes, but not for longer than its interval.
+            revoke_seconds=min(
+                self.settings.drain_timeout, int(config["max.poll.interval.ms"]) / 2000
+            ),
             logger=runtime.kafka_logger,
         )
         self._group = group

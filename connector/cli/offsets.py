@@ -155,15 +155,26 @@ def _change(
     offsets: Offsets, source_partition: str, parts: Mapping[str, Json] | None, *, dry_run: bool
 ) -> None:
     shard = offsets.shard_of(source_partition)
-    before = offsets.read(shard).get(source_partition)
     click.echo(f"{source_partition}, shard {shard}")
-    click.echo(f"  before: {_show(before.get('offset') if before else None)}")
-    click.echo(f"  after:  {_show(parts[''] if parts else None)}")
     if dry_run:
+        _compare(offsets.read(shard), source_partition, parts)
         click.echo("Nothing was changed (--dry-run).")
         return
-    offsets.change(shard, offsets.replace(source_partition, parts))
+    replace = offsets.replace(source_partition, parts)
+
+    # Read after the fence: what somebody forgotten has left open is decided by then.
+    def plan(state: ShardState) -> Mapping[str, Json | None]:
+        _compare(state, source_partition, parts)
+        return replace(state)
+
+    offsets.change(shard, plan)
     click.echo("Stored. The numbering of records (seq) begins a new epoch.")
+
+
+def _compare(state: ShardState, source_partition: str, parts: Mapping[str, Json] | None) -> None:
+    before = state.get(source_partition)
+    click.echo(f"  before: {_show(before.get('offset') if before else None)}")
+    click.echo(f"  after:  {_show(parts[''] if parts else None)}")
 
 
 def _show(offset: Json | None) -> str:
@@ -184,7 +195,10 @@ def _parse(feed: Feed[Any], text: str) -> Mapping[str, Json]:
         parts = {"": loads(text.encode())}
     except JsonError as failure:
         raise SettingsError(f"OFFSET is not JSON: {failure}.") from None
-    feed.load(parts)
+    try:
+        feed.load(parts)
+    except StoppedError as failure:
+        raise SettingsError(f"OFFSET is none of this feed: {failure.message}") from None
     return parts
 
 

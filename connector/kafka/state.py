@@ -117,7 +117,9 @@ class ShardState:
         """
         Make the shard's record for a new epoch: all numbers start at 1 again.
         """
-        return {"v": VERSION, "shards": shards, "epoch": now_ms, "counters": {}}
+        # A clock that was set back must not begin a former epoch a second time.
+        epoch = max(now_ms, (self.epoch or 0) + 1)
+        return {"v": VERSION, "shards": shards, "epoch": epoch, "counters": {}}
 
     def number(self, topics: Iterable[str]) -> tuple[list[bytes], dict[str, Json]]:
         """

@@ -78,3 +78,12 @@ def test_unknown_fields_of_a_value_are_kept() -> None:
     state = ShardState(0, {"a/b": b'{"v": 1, "offset": {}, "later": 7}'})
 
     assert {"v": 1, "offset": {}, "later": 7} == state.get("a/b")
+
+
+def test_a_clock_that_was_set_back_begins_no_former_epoch() -> None:
+    """Epochs ascend, or numbers of two of them would look like repetitions."""
+    state = numbered()
+
+    assert 1701 == state.begin(8, 1500)["epoch"]
+    assert 9999 == state.begin(8, 9999)["epoch"]
+    assert 1500 == ShardState(3, {}).begin(8, 1500)["epoch"]
