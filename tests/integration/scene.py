@@ -255,4 +255,11 @@ def wait_shared(
     return eventually(shared, timeout, "every shard has exactly one owner")
 
 
+def restarted(worker: Worker) -> int:
+    """
+    Count how often the latest start of a worker began a shard again after a failure.
+    """
+    return len(worker.events("shard_restarts"))
+
+
 MakeWorker = Callable[[Mapping[str, str]], Worker]

@@ -10,16 +10,12 @@ from pathlib import Path
 
 from connector.sandbox import Sandbox
 from connector.sandbox.simulators.runner import SimulatorProcess
-from tests.integration.scene import MakeWorker, owned, wait_shared, watched
-from tests.integration.workers import Worker, eventually
+from tests.integration.scene import MakeWorker, owned, restarted, wait_shared, watched
+from tests.integration.workers import eventually
 
 HANGING = Path(__file__).with_name("hanging.py")
 # The transactions of a worker that vanished end after this long, and readers wait for it.
 TRANSACTION_SECONDS = 15.0
-
-
-def restarts(worker: Worker) -> int:
-    return len(worker.events("shard_restarts"))
 
 
 def test_a_worker_joins_and_leaves_under_load(
@@ -73,15 +69,15 @@ def test_a_frozen_worker_takes_back_only_what_it_is_given(
             lost = len(frozen.events("shards_lost"))
             frozen.suspend()
             wait_shared([other])
-            before = restarts(other)
+            before = restarted(other)
             frozen.resume()
             wait_shared(pair)
             assert len(frozen.events("shards_lost")) > lost
-            assert restarts(other) - before <= 8
+            assert restarted(other) - before <= 8
         scene.wait_more(50)
-        settled = [restarts(one) for one in pair]
+        settled = [restarted(one) for one in pair]
         scene.wait_more(50)
-        assert settled == [restarts(one) for one in pair]
+        assert settled == [restarted(one) for one in pair]
         scene.quiet()
         scene.wait_delivered()
         assert [0, 0] == [one.stop() for one in pair]
