@@ -152,17 +152,23 @@ class TransactionalProducer:
         try:
             self._producer.begin_transaction()
             self._produce(transaction)
+            # Serves the error callback, so that only what happens from here on counts
+            # below. A fatal error comes out of it as an exception.
+            self._producer.poll(0)
         except KafkaException as failure:
             error = kafka_error(failure)
             self._abort_quietly(error)
             raise as_connector_error(error, "produce") from None
-        # Serves the error callback, so that only what happens from here on counts below.
-        self._producer.poll(0)
         disconnects, began = self._disconnects, self._clock()
         self._until_definite("commit_transaction", self._producer.commit_transaction)
-        self._producer.poll(0)
         seconds = self._clock() - began
-        self._worn = self._disconnects > disconnects or seconds > self._timeout
+        try:
+            self._producer.poll(0)
+        except KafkaException:
+            # What is committed is committed; only the next transaction needs another one.
+            self._worn = True
+        else:
+            self._worn = self._disconnects > disconnects or seconds > self._timeout
         return seconds
 
     def drop(self) -> None:
