@@ -35,7 +35,7 @@ demo: $(STAMP) ## See it work: a real Kafka, simulated providers, a kill -9
 
 .PHONY: test
 test: $(STAMP) ## Run all tests, on a real Kafka and a real registry
-	@$(BIN)/python -m pytest $(TESTS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
 
 .PHONY: unit
 unit: $(STAMP) ## Run the fast tests only
