@@ -24,7 +24,7 @@ from connector.worker import Worker
 log = structlog.get_logger()
 
 # A page is thousands of containers, none of them in a cycle: at Python's 700 the collector
-# took a seventh of the worker's time (benchmarks/README.md). Cycles come from errors and are
+# took about a tenth of the main thread's time in a backlog. Cycles come from errors and are
 # few; they wait a little longer.
 _COLLECT_AFTER = 50_000
 
