@@ -29,7 +29,8 @@ log = structlog.get_logger()
 # the group is no longer polled, so that its shards move to others.
 _BEAT_SECONDS = 0.5
 _HUNG_SECONDS = 10.0
-# How often the offsets topic is looked at while running.
+# How often the watch looks at the group, and at the offsets topic.
+_LOOK_SECONDS = 1.0
 _WATCH_SECONDS = 10.0
 # What ends a stop in which even abandoned shards, or the group's thread, do not end.
 _GIVE_UP_SECONDS = 15.0
@@ -222,7 +223,7 @@ class Worker:
         """
         looked = time.monotonic()
         while True:
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(_LOOK_SECONDS)
             if not group.is_alive():
                 self.fail(RuntimeError("The thread of the group ended."))
             # The group is told so too by a broker that has just begun to start.
