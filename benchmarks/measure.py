@@ -110,7 +110,7 @@ def visible(admin: AdminClient, topic: str) -> int:
     """
     wanted = {TopicPartition(topic, number): OffsetSpec.latest() for number in range(PARTITIONS)}
     answers = admin.list_offsets(wanted, isolation_level=IsolationLevel.READ_COMMITTED)
-    return sum(answer.result(10).offset for answer in answers.values())
+    return sum(answer.result(60).offset for answer in answers.values())
 
 
 def await_leaders(admin: AdminClient, topic: str, limit: float = 15.0) -> None:
