@@ -26,8 +26,9 @@ from confluent_kafka.admin import AdminClient, ClusterMetadata, NewTopic
 
 from connector import logs
 from connector.cli import EXIT_OUTSIDE, EXIT_SETTINGS
+from connector.cli.compare import SAME, compare, fine, used_schemas
 from connector.config.sources import Source
-from connector.encoding.registry import Registry
+from connector.encoding.registry import open_registry
 from connector.errors import (
     ConnectorError,
     CredentialsError,
@@ -208,21 +209,27 @@ def _try_creation(admin: AdminClient, specs: list[topics.TopicSpec]) -> None:
 
 async def check_registry(settings: Settings) -> Rung:
     """
-    Ask the registry for its subjects.
+    Ask the registry for what ``run`` will write.
     """
-    given = settings.registry
-    if given.url is None:
+    registry = open_registry(settings.registry)
+    if registry is None:
         return Rung("registry", "none is used: single-object encoding")
-    login = {"username": given.username, "password": given.password}
-    readers = {name: secret.read for name, secret in login.items() if secret is not None}
-    registry = Registry(given.url, ca=given.ca, **readers)
     try:
-        count = len(await registry.subjects())
+        async with registry:
+            # What answers here is a registry; a wrong path knows no subjects either.
+            await registry.subjects()
+            found = [await compare(registry, *used) for used in used_schemas(settings)]
     except ConnectorError as error:
         return Rung("registry", str(error), _code(error))
-    finally:
-        await registry.aclose()
-    return Rung("registry", f"{count} subjects")
+    bad = [row for row in found if row["status"] not in fine(settings)]
+    if bad:
+        notes = [f"{row['subject']}: {note}" for row in bad for note in row["notes"]]
+        text = ", ".join(f"{row['subject']} is {row['status']}" for row in bad)
+        return Rung(
+            "registry", text, EXIT_SETTINGS, (*notes, "See connector schemas check, register.")
+        )
+    there = sum(row["status"] == SAME for row in found)
+    return Rung("registry", f"{there} schemas there, {len(found) - there} to be registered")
 
 
 async def check_source(settings: Settings, source: Source) -> Rung:

@@ -8,25 +8,19 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
 from connector.cli import EXIT_FAILED
-from connector.encoding import evolution, json, schemas
-from connector.encoding.registry import Registry, ensure, incompatibilities, open_registry
+from connector.cli.compare import SAME, compare, fine, used_schemas
+from connector.encoding import json, schemas
+from connector.encoding.registry import Registry, ensure, open_registry
 from connector.encoding.schemas import Schema
 from connector.errors import SettingsError
 from connector.settings import Settings, load_settings
-
-# What `check` says of a subject; `run` stops at the last, and at the two before it where
-# CONNECTOR_SCHEMA_REGISTRY_REGISTER is false.
-SAME: Final = "same"
-MISSING: Final = "missing"
-COMPATIBLE: Final = "compatible"
-INCOMPATIBLE: Final = "incompatible"
 
 _OUTPUT = click.option(
     "--output",
@@ -99,10 +93,9 @@ def check(ctx: click.Context, output: str) -> None:
     if registry is None:
         _say_none()
         return
-    rows = asyncio.run(_check(registry, _topics(settings)))
+    rows = asyncio.run(_check(registry, used_schemas(settings)))
     _write(rows, output)
-    fine = {SAME, MISSING, COMPATIBLE} if settings.registry.register_schemas else {SAME}
-    if any(row["status"] not in fine for row in rows):
+    if any(row["status"] not in fine(settings) for row in rows):
         ctx.exit(EXIT_FAILED)
 
 
@@ -126,7 +119,7 @@ def register(output: str) -> None:
     if registry is None:
         _say_none()
         return
-    _write(asyncio.run(_register(registry, _topics(settings))), output)
+    _write(asyncio.run(_register(registry, used_schemas(settings))), output)
 
 
 def _settings() -> Settings:
@@ -136,44 +129,9 @@ def _settings() -> Settings:
     return settings
 
 
-def _topics(settings: Settings) -> list[tuple[str, Schema]]:
-    found = [
-        (source.topic(stream.name), schemas.load(stream.schema))
-        for source in settings.sources
-        for stream in source.provider.streams
-    ]
-    return [*found, (settings.progress_topic, schemas.load(schemas.PROGRESS))]
-
-
 async def _check(registry: Registry, topics: Sequence[tuple[str, Schema]]) -> list[dict[str, Any]]:
     async with registry:
-        return [await _compare(registry, topic, schema) for topic, schema in topics]
-
-
-async def _compare(registry: Registry, topic: str, schema: Schema) -> dict[str, Any]:
-    subject = schemas.subject(topic)
-    found = await registry.lookup(subject, schema.text)
-    reasons: list[str] = []
-    rule = await registry.compatibility(subject)
-    if found is not None:
-        status = SAME
-    elif not await registry.versions(subject):
-        status = MISSING
-    else:
-        reasons = await incompatibilities(registry, subject, schema)
-        verdict = await registry.check(subject, schema.text)
-        reasons += () if verdict.compatible else verdict.messages or ("the registry says so",)
-        status = INCOMPATIBLE if reasons else COMPATIBLE
-    if rule not in (None, evolution.LEVEL):
-        reasons.append(f"the subject's own rule is {rule}")
-    return {
-        "subject": subject,
-        "schema": schema.name,
-        "status": status,
-        "id": found.schema_id if found else None,
-        "version": found.version if found else None,
-        "notes": reasons,
-    }
+        return [await compare(registry, topic, schema) for topic, schema in topics]
 
 
 async def _register(

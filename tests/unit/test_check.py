@@ -5,6 +5,7 @@ The rungs of ``connector check``, on real sockets.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,9 +19,12 @@ from connector.cli import check
 from connector.providers.base import Identity, Page, Provider, Stream
 from connector.settings import load_settings
 from connector.upstream.auth import ApiKey
+from tests.unit.fake_registry import FakeRegistry
 from tests.unit.settings_kit import GOOD, BankSettings
 
-STREAM = Stream(name="events", schema="none.avsc", identify=lambda _: Identity("k", "i", None))
+STREAM = Stream(
+    name="events", schema="stedi/transactions.avsc", identify=lambda _: Identity("k", "i", None)
+)
 
 
 class BankFeed:
@@ -121,7 +125,8 @@ async def test_lost_secret_file_is_for_a_person(tmp_path, serve):
 @pytest.mark.parametrize(
     ("status", "body", "code"),
     [
-        (200, ["a", "b"], 0),
+        (200, ["a", "b"], 3),
+        (200, [1, 2], 3),
         (401, {"error_code": 401}, 2),
         (404, {}, 3),
         (200, {"no": "registry"}, 3),
@@ -130,12 +135,39 @@ async def test_lost_secret_file_is_for_a_person(tmp_path, serve):
 )
 async def test_registry_rung(serve, status, body, code):
     """
-    A registry that answers is fine; one that refuses us is for a person (2); anything
-    else that answers is no registry yet (3).
+    A registry that refuses us is for a person (2); what gives such answers is no registry
+    yet (3).
     """
     loaded = settings(CONNECTOR_SCHEMA_REGISTRY_URL=await serve(status, body))
 
     assert code == (await check.check_registry(loaded)).code
+
+
+async def test_registry_that_would_take_our_schemas():
+    """
+    What is not registered yet will be, if we may; if not, a person has to do it.
+    """
+    async with FakeRegistry().running() as url:
+        may = await check.check_registry(settings(CONNECTOR_SCHEMA_REGISTRY_URL=url))
+        only_reads = await check.check_registry(
+            settings(CONNECTOR_SCHEMA_REGISTRY_URL=url, CONNECTOR_SCHEMA_REGISTRY_REGISTER="false")
+        )
+
+    assert (0, "0 schemas there, 2 to be registered") == (may.code, may.found)
+    assert 2 == only_reads.code
+
+
+async def test_registry_with_somebody_elses_schema():
+    """
+    Where run would stop, check says so.
+    """
+    registry = FakeRegistry()
+    theirs = {"type": "record", "name": "Foreign", "fields": [{"name": "x", "type": "int"}]}
+    registry.subjects["bank.events-value"] = [json.dumps(theirs)]
+    async with registry.running() as url:
+        rung = await check.check_registry(settings(CONNECTOR_SCHEMA_REGISTRY_URL=url))
+
+    assert (2, "bank.events-value is incompatible") == (rung.code, rung.found)
 
 
 async def test_registry_that_cannot_be_reached():
