@@ -12,9 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import orjson
-
-from connector.encoding.json import dumps
+from connector.encoding.json import JsonError, dumps, loads
 from connector.errors import StoppedError
 from connector.kafka.producer import StateWrite
 from connector.unit import Json
@@ -34,14 +32,14 @@ def part_key(source_partition: str, part: str) -> str:
 
 def parse_value(key: str, value: bytes) -> dict[str, Any]:
     """
-    Read one stored value.
+    Read one stored value, every number exact.
 
     Raises:
         StoppedError: It is no JSON object, or of a later version than ours.
     """
     try:
-        parsed = orjson.loads(value)
-    except orjson.JSONDecodeError:
+        parsed = loads(value)
+    except JsonError:
         parsed = None
     if not isinstance(parsed, dict):
         raise StoppedError(

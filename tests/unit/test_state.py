@@ -6,6 +6,7 @@ What a shard stores, and the numbers it gives.
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 
 import pytest
 
@@ -87,3 +88,12 @@ def test_a_clock_that_was_set_back_begins_no_former_epoch() -> None:
     assert 1701 == state.begin(8, 1500)["epoch"]
     assert 9999 == state.begin(8, 9999)["epoch"]
     assert 1500 == ShardState(3, {}).begin(8, 1500)["epoch"]
+
+
+def test_numbers_are_read_back_exactly() -> None:
+    """An integer above 64 bits and a fraction keep all their digits."""
+    value = b'{"v":1,"offset":{"a":99999999999999999999,"b":0.10000000000000000001}}'
+    stored = ShardState(0, {"m/activity": value}).get("m/activity")
+
+    assert stored is not None
+    assert {"a": 99999999999999999999, "b": Decimal("0.10000000000000000001")} == stored["offset"]

@@ -297,11 +297,13 @@ async def test_the_older_name_of_the_list_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "token", ["", "x" * 1025, 7, ["t"], {}, True, "\ud800"], ids=lambda each: type(each).__name__
+    "token",
+    ["", "x" * 1025, 7, ["t"], {}, True, "\ud800", "a\n"],
+    ids=lambda each: type(each).__name__,
 )
 async def test_a_token_that_cannot_be_one_is_an_error(token: Any) -> None:
     """
-    Only a text of 1 to 1024 characters can be stored and sent.
+    Only a text of 1 to 1024 printable characters can be stored and sent.
     """
     with pytest.raises(RetryError) as caught:
         await FEED.fetch_page(Script([{"items": [], "nextPageToken": token}]), at("t1"))  # type: ignore[arg-type]
@@ -379,6 +381,9 @@ def test_unknown_fields_of_a_stored_offset_are_kept() -> None:
         {"": {"token": "t", "start": 1}},
         {"": {"token": 5}},
         {"": {"start": "now"}},
+        {"": {"start": -1}},
+        {"": {"start": 2**63}},
+        {"": {"token": "a\x1b[0m"}},
         {"": {"token": "t", "ring": 1}},
         {"": {"token": "t"}, "known": "!"},
         {"": {"token": "t"}, "known": 5},

@@ -11,6 +11,7 @@ from typing import Self
 
 from connector.errors import StoppedError
 from connector.providers.monetago.counts import Counts
+from connector.providers.monetago.look import Look
 from connector.providers.monetago.seen import MINUTE_MS, Seen
 from connector.providers.monetago.walk import Cursor
 from connector.unit import Json
@@ -40,14 +41,22 @@ class Offset:
         strays: Ids of items without a time, or with one below the window that brought
             them, by the minute at which that window ended, parts ``strays/…``.
         counts: Events by hour, parts ``counts/…``.
-        recount: The hour since 1970 at which a second look goes on, part ``recount``.
+        recount: Where a second look goes on, part ``recount``.
     """
 
     cursor: Cursor
     seen: Seen
     strays: Seen
     counts: Counts
-    recount: int | None = None
+    recount: Look | None = None
+
+    @property
+    def extra(self) -> Mapping[str, Json]:
+        """
+        Fields of a newer version, of the cursor and of its walk.
+        """
+        walk = self.cursor.walk
+        return {**self.cursor.extra, **(walk.extra if walk else {})}
 
     @classmethod
     def first(cls, start_ms: int) -> Self:
@@ -70,15 +79,12 @@ class Offset:
             StoppedError: It is none of ours.
         """
         try:
-            recount = parts.get(RECOUNT)
-            if recount is not None and type(recount) is not int:
-                raise TypeError("recount is not a whole number")
             return cls(
                 cursor=Cursor.load(parts.get("")),
                 seen=Seen.load("seen", parts),
                 strays=Seen.load("strays", parts),
                 counts=Counts.load(parts),
-                recount=recount,
+                recount=None if parts.get(RECOUNT) is None else Look.load(parts[RECOUNT]),
             )
         except (ValueError, TypeError) as error:
             raise StoppedError(

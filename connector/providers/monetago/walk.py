@@ -26,9 +26,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Self
 
 from connector.providers.digests import pack, unpack
+from connector.providers.stored import MAX_MS, take_number
 from connector.unit import Json
 
 # The width of a window at first, and what it can grow to: 325 empty windows lead from
@@ -40,6 +41,10 @@ MAX_SLICE_MS = 64 * FIRST_SLICE_MS
 MAX_PAGES = 10
 
 _MINUTE_MS = 60_000
+
+# A start of 0 is asked for with the millisecond before it; no window is empty; and a
+# provider may send times before 1970.
+_LEAST = {"after": -1, "slice": 1, "newest": -MAX_MS, "repeated": -MAX_MS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +66,6 @@ class Rules:
         The smallest slice.
         """
         return max(self.overlap_ms, _MINUTE_MS)
-
-
-def _take(stored: dict[str, Json], name: str, *, optional: bool = False) -> Any:
-    value = stored.pop(name, None)
-    if value is None and optional:
-        return None
-    if type(value) is not int:
-        raise ValueError(f"{name} is not a whole number")
-    return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,15 +143,15 @@ class Walk:
             raise TypeError("walk is not an object")
         stored = dict(value)
         return cls(
-            after=_take(stored, "after"),
-            before=_take(stored, "before", optional=True),
-            began=_take(stored, "began"),
-            rows=_take(stored, "rows"),
-            pages=_take(stored, "pages"),
-            newest=_take(stored, "newest", optional=True),
+            after=take_number(stored, "after", least=_LEAST["after"]),
+            before=take_number(stored, "before", optional=True),
+            began=take_number(stored, "began"),
+            rows=take_number(stored, "rows"),
+            pages=take_number(stored, "pages"),
+            newest=take_number(stored, "newest", least=_LEAST["newest"], optional=True),
             edge=frozenset(unpack(stored.pop("edge", None))),
-            stale=_take(stored, "stale"),
-            repeated=_take(stored, "repeated", optional=True),
+            stale=take_number(stored, "stale"),
+            repeated=take_number(stored, "repeated", least=_LEAST["repeated"], optional=True),
             brought=stored.pop("brought", None) is True,
             loose=stored.pop("loose", None) is True,
             extra=stored,
@@ -226,10 +222,13 @@ class Cursor:
         if not isinstance(value, dict):
             raise TypeError("the offset is not an object")
         stored = dict(value)
-        cursor = cls.first(_take(stored, "position"))
+        cursor = cls.first(take_number(stored, "position"))
         walk = stored.pop("walk", None)
         names = {"slice_ms": "slice", **{n: n for n in ("since", "after", "complete", "again")}}
-        given = {name: _take(stored, key, optional=True) for name, key in names.items()}
+        given = {
+            name: take_number(stored, key, least=_LEAST.get(key, 0), optional=True)
+            for name, key in names.items()
+        }
         return replace(
             cursor,
             **{name: number for name, number in given.items() if number is not None},

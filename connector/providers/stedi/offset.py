@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from connector.errors import StoppedError
 from connector.providers.digests import pack, unpack
+from connector.providers.stored import take_number
 from connector.unit import Json
 
 # The part that holds ids beside an unchanged token.
@@ -33,15 +34,9 @@ def hash_token(token: str) -> str:
 
 def is_token(value: object) -> bool:
     """
-    Tell whether something can be a token: a text of 1 to 1024 characters.
+    Tell whether something can be a token: a text of 1 to 1024 printable characters.
     """
-    if type(value) is not str or not 0 < len(value) <= MAX_TOKEN:
-        return False
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return type(value) is str and 0 < len(value) <= MAX_TOKEN and value.isprintable()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,13 +99,12 @@ class Offset:
         if not isinstance(cursor, dict):
             raise TypeError("the offset is not an object")
         stored = dict(cursor)
-        token, start, ring = (stored.pop(name, None) for name in ("token", "start", "ring"))
+        start = take_number(stored, "start", optional=True)
+        token, ring = stored.pop("token", None), stored.pop("ring", None)
         if (token is None) == (start is None):
             raise ValueError("it needs either token or start")
         if token is not None and not is_token(token):
-            raise ValueError("token is no text of 1 to 1024 characters")
-        if start is not None and type(start) is not int:
-            raise ValueError("start is not a whole number")
+            raise ValueError("token is no text of 1 to 1024 printable characters")
         if ring is not None and not isinstance(ring, list):
             raise ValueError("ring is not a list")
         return cls(
