@@ -19,7 +19,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from connector.config.fields import MASK, Setting, settings_of, show
+from connector.config.fields import MASK, WHOLE, Setting, settings_of, show
 from connector.config.values import Secret, read_file
 
 Origin = Literal["environment", "file", "default"]
@@ -43,6 +43,9 @@ _TEXTS: Final = {
     "literal_error": "has to be {expected}",
     "missing": "is required",
 }
+
+
+_WHOLE: Final = re.compile(r"\s*-?[0-9]+\s*")
 
 
 class Value(NamedTuple):
@@ -143,6 +146,9 @@ class Environment:
                 continue
             found[setting.field] = value
             values[setting.field] = value.text
+            if setting.kind == WHOLE and not _WHOLE.fullmatch(value.text):
+                # pydantic would take 1.0 and 1_0 as well.
+                self.problem(setting.variable + _suffix(value), _TEXTS["int_parsing"])
             if setting.secret:
                 values[setting.field] = self._secret(setting.variable, value)
         failed = {variable.removesuffix(FILE) for variable, _ in self.problems[before:]}
@@ -183,8 +189,9 @@ class Environment:
             if setting.variable in failed:
                 continue
             value = found.get(setting.field)
-            name = setting.variable + (FILE if value and value.origin == "file" else "")
-            self.problem(name, _without(text, [value] if value else []))
+            self.problem(
+                setting.variable + _suffix(value), _without(text, [value] if value else [])
+            )
 
     def unknown(self, prefix: str, *, besides: Iterable[str] = ()) -> list[str]:
         """
@@ -224,6 +231,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """
     near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.8)
     return f": did you mean {near[0]}?" if near else ""
+
+
+def _suffix(value: Value | None) -> str:
+    return FILE if value and value.origin == "file" else ""
 
 
 def _without(text: str, values: Iterable[Value]) -> str:

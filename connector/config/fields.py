@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from connector.config.values import Kind, Secret, Start
 
 MASK: Final = "***"
+WHOLE: Final = Kind("whole number")
 
 
 class Setting(NamedTuple):
@@ -79,7 +80,7 @@ def _kind(info: FieldInfo) -> Kind:
             return Kind(", ".join(f"`{choice}`" for choice in get_args(leaf)))
     plain: dict[Any, Kind] = {
         bool: Kind("true or false", _write_bool),
-        int: Kind("whole number"),
+        int: WHOLE,
         Secret: Kind("secret"),
         Start: Kind("start"),
     }

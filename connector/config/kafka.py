@@ -35,7 +35,7 @@ _PROTOCOL: Final = PREFIX + "SECURITY_PROTOCOL"
 _INSECURE: Final = PREFIX + "INSECURE_SKIP_VERIFY"
 
 _SERVER: Final = re.compile(
-    r"([A-Za-z_]+://)?[^\s,/:]+(:[0-9]{1,5})?|(.*://)?\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?"
+    r"((SASL_)?(PLAINTEXT|SSL)://)?([^\s,/:]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?", re.IGNORECASE
 )
 # The connector's own values, where the user sets only one of the two (DESIGN section 4).
 _SESSION_TIMEOUT_MS: Final = 10_000

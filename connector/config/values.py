@@ -23,7 +23,6 @@ from pydantic_core import core_schema
 from connector.errors import CredentialsError
 
 _UNIT_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-# Nine digits of days are more than any clock of ours can hold, six are 2,700 years.
 _DURATION: Final = re.compile(r"([0-9]{1,12})(ms|s|m|h|d)")
 _MAX_DURATION_MS: Final = 100_000 * _UNIT_MS["d"]
 _RATE: Final = re.compile(r"([0-9]{1,9})/([0-9]{1,12}(?:ms|s|m|h|d))")
@@ -199,8 +198,7 @@ def _check_url(url: str, info: ValidationInfo) -> str:
     return url.strip().rstrip("/")
 
 
-# Without a slash at its end. Where the model has ``allow_private_addresses`` (before
-# this field), http passes only if that is set.
+# Without a slash at its end; http needs ``allow_private_addresses``, if the model has it.
 Url = Annotated[str, AfterValidator(_check_url), Kind("URL")]
 
 
@@ -208,8 +206,7 @@ class Secret:
     """
     A value that no text ever shows: from its variable, or from the file that X_FILE names.
 
-    ``read`` is what the users of a secret call (or are given): a file is read again,
-    so that a rotated secret is found after a 401.
+    ``read`` reads a file again, so that a rotated secret is found after a 401.
 
     Args:
         value: The secret, as its variable or file held it at the start.
@@ -222,6 +219,10 @@ class Secret:
     def __init__(self, value: str, *, path: Path | None = None, variable: str = "") -> None:
         if re.search(r"[\x00-\x1f\x7f]", value):
             raise ValueError("holds a line break or another control character")
+        if value.isspace():
+            raise ValueError("holds nothing but blanks")
+        if not re.fullmatch(r"[\x00-\xff]*", value):
+            raise ValueError("holds a character that is not in Latin-1: no header can carry it")
         self._known: tuple[str, ...] = (value,)
         self._path = path
         self._variable = variable
@@ -275,14 +276,17 @@ def read_file(path: Path) -> str:
     Raises:
         ValueError: It cannot be read, is empty, larger than 1 MiB, or no UTF-8.
     """
+    if "\x00" in str(path):
+        raise ValueError("names no file: there is a null character in it")
     try:
+        # Opening a pipe would wait for its other end.
+        if path.exists() and not path.is_file():
+            raise ValueError("names no regular file")
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()
         raise ValueError(f"names a file that cannot be read: {reason}") from None
-    except ValueError:
-        raise ValueError("names no file: there is a null character in it") from None
     if len(data) > MAX_FILE_BYTES:
         raise ValueError("names a file larger than 1 MiB")
     try:

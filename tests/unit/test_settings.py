@@ -5,6 +5,7 @@ The rules of settings, one by one.
 
 from __future__ import annotations
 
+import os
 import re
 import string
 from dataclasses import replace
@@ -148,6 +149,10 @@ def test_source_decides_on_errors_before_the_core():
         ({"BANK_RATE_LIMIT": "5 per minute"}, ["BANK_RATE_LIMIT is not a rate"]),
         ({"BANK_PAGE_SIZE": "501"}, ["BANK_PAGE_SIZE has to be at most 500"]),
         ({"BANK_API_KEY": "a\nb"}, ["BANK_API_KEY holds a line break"]),
+        ({"BANK_API_KEY": " \u00a0"}, ["BANK_API_KEY holds nothing but blanks"]),
+        ({"BANK_API_KEY": "a\u20ac"}, ["BANK_API_KEY holds a character that is not in Latin-1"]),
+        ({"CONNECTOR_ADMIN_PORT": "1.0"}, ["CONNECTOR_ADMIN_PORT is not a whole number"]),
+        ({"BANK_PAGE_SIZE": "1_0"}, ["BANK_PAGE_SIZE is not a whole number"]),
         ({"BANK_API_KEY": "a\udcff"}, ["BANK_API_KEY is not UTF-8"]),
         ({"BANK_BASE_URL": "http://example.com"}, ["BANK_BASE_URL has to begin with https://"]),
         ({"BANK_TOKEN_URL": "http://example.com"}, ["BANK_TOKEN_URL has to begin with https://"]),
@@ -545,3 +550,15 @@ def test_empty_environment_lists_what_is_required():
         "  CONNECTOR_KAFKA_BOOTSTRAP_SERVERS is required",
         "  CONNECTOR_SCHEMA_REGISTRY_URL is required",
     ] == str(caught.value).splitlines()
+
+
+def test_a_pipe_is_refused_without_waiting_for_its_writer(tmp_path):
+    """
+    X_FILE has to name a regular file: opening a pipe would hang.
+    """
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    assert ["BANK_API_KEY_FILE names no regular file"] == problems(
+        BANK_API_KEY=None, BANK_API_KEY_FILE=str(pipe)
+    )

@@ -154,9 +154,15 @@ def test_reserved_properties_are_refused_with_the_reason(prefix, name):
                 "CONNECTOR_KAFKA_FETCH_MIN_BYTES"
             ),
         ),
-        (
-            {"CONNECTOR_KAFKA_BOOTSTRAP_SERVERS": "http://kafka/x"},
-            "CONNECTOR_KAFKA_BOOTSTRAP_SERVERS is not a list of brokers: write host:port,host:port",
+        *(
+            (
+                {"CONNECTOR_KAFKA_BOOTSTRAP_SERVERS": servers},
+                (
+                    "CONNECTOR_KAFKA_BOOTSTRAP_SERVERS is not a list of brokers: "
+                    "write host:port,host:port"
+                ),
+            )
+            for servers in ("http://kafka/x", "http://kafka:9092", "a:1,https://[::1]:9092")
         ),
         (
             {"CONNECTOR_KAFKA_SASL_USERNAME": "x"},
