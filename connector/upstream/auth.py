@@ -208,7 +208,7 @@ class OAuth2ClientCredentials:
             if token is None or now >= token.ends_at:
                 raise
             _log.warning(
-                "token renewal failed, the old one is used on",
+                "token_renewal_failed",
                 source=transport.source,
                 cause=error.cause,
             )

@@ -266,7 +266,7 @@ class Client:
         wait = min(hints.wait, MAX_WAIT)
         if hints.wait > MAX_WAIT:
             _log.warning(
-                "provider asks for a longer wait than is obeyed",
+                "wait_shortened",
                 source=self.source,
                 asked_seconds=hints.wait,
                 obeyed_seconds=wait,

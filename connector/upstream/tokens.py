@@ -88,7 +88,7 @@ def make_token(
         )
     life = _seconds(answer.get("expires_in"))
     if life is None:
-        _log.warning("token without a life that makes sense", source=source, assumed=_ASSUMED_LIFE)
+        _log.warning("token_life_assumed", source=source, assumed_seconds=_ASSUMED_LIFE)
         life = _ASSUMED_LIFE
     life = min(life, _LONGEST_LIFE)
     margin = min(_MARGIN_SECONDS, life * _MARGIN_PART) * timing.uniform(1.0, _MARGIN_JITTER)

@@ -5,8 +5,11 @@ One line an event, whatever stands in it, and no secret.
 
 from __future__ import annotations
 
+import ast
 import io
 import logging
+import re
+from pathlib import Path
 
 import orjson
 import pytest
@@ -14,6 +17,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
+import connector
 from connector import logs
 
 
@@ -176,3 +180,23 @@ def test_libraries_speak_through_our_log():
     assert [("library_log", "asyncio", "slow callback")] == [
         (line["event"], line["library"], line["text"]) for line in lines
     ]
+
+
+def test_every_event_is_a_name():
+    """
+    Events of the log are constant names in snake_case, so that they can be searched for.
+    """
+    found = {
+        call.args[0].value
+        for path in Path(connector.__file__).parent.rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and isinstance(call.func.value, ast.Name)
+        and call.func.value.id in {"log", "_log"}
+        and call.func.attr in {"debug", "info", "warning", "error", "exception"}
+        and isinstance(call.args[0], ast.Constant)
+    }
+
+    assert "worker_started" in found
+    assert [] == sorted(event for event in found if not re.fullmatch(r"[a-z0-9_]+", event))
