@@ -9,14 +9,23 @@ help loads no command (aiohttp alone takes a fifth of a second).
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
+import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
 import click
 
 from connector import __version__
-from connector.errors import ConnectorError, OutsideError, SettingsError, TopicError
+from connector.errors import (
+    ConnectorError,
+    CredentialsError,
+    OutsideError,
+    SettingsError,
+    TopicError,
+)
 
 COMMANDS: Final[Mapping[str, str]] = {
     "run": "Run one worker.",
@@ -33,6 +42,11 @@ COMMANDS: Final[Mapping[str, str]] = {
 EXIT_FAILED: Final = 1
 EXIT_SETTINGS: Final = 2
 EXIT_OUTSIDE: Final = 3
+# A full disk under standard output, or under the temporary files.
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+
+_STANDARD_OUTPUT: Final = 1
+
 # 128 and the number of SIGINT, as shells count.
 EXIT_INTERRUPTED: Final = 130
 
@@ -41,8 +55,9 @@ def exit_code(error: ConnectorError) -> int:
     """
     Give the exit code for an error that ends a command (DESIGN section 9).
     """
-    # A topic that cannot be worked with is a wrong setting too, of the cluster.
-    if isinstance(error, SettingsError | TopicError):
+    # A topic that cannot be worked with is a wrong setting too, of the cluster; and so are
+    # refused credentials, for which no command but run waits.
+    if isinstance(error, SettingsError | TopicError | CredentialsError):
         return EXIT_SETTINGS
     return EXIT_OUTSIDE if isinstance(error, OutsideError) else EXIT_FAILED
 
@@ -113,4 +128,13 @@ def main() -> None:
     """
     Run the command line of this process, and exit.
     """
-    connector(prog_name="connector")
+    try:
+        connector(prog_name="connector")
+    except OSError as failure:
+        if failure.errno not in _NO_ROOM:
+            raise
+        # What is left in the buffer cannot be written either, which Python would tell at
+        # its end with a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), _STANDARD_OUTPUT)
+        click.echo(f"Error: Cannot write: {os.strerror(failure.errno)}.", err=True)
+        sys.exit(EXIT_FAILED)

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 import orjson
-from rich.console import Console
 from rich.table import Table
 
+from connector.cli.tables import wide_console
 from connector.config.values import Start
 from connector.encoding.json import JsonError, dumps, loads
 from connector.errors import SettingsError, StoppedError
@@ -46,7 +46,7 @@ Examples:
   connector offsets list
   connector offsets get monetago/activity
   connector offsets set monetago/activity -1h
-  connector offsets set stedi/transactions '{"token": "…"}'
+  connector offsets set stedi/transactions 2026-01-31T00:00:00Z
   connector offsets reset stedi:acme/transactions
 """,
 )
@@ -74,7 +74,9 @@ def list_offsets(output: str) -> None:
     if output == "json":
         click.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2))
         return
-    table = Table("source partition", "shard", "committed", "parts", "offset")
+    table = Table()
+    for column in ("source partition", "shard", "committed", "parts", "offset"):
+        table.add_column(column, overflow="fold")
     for row in rows:
         offset = "reset" if row["offset"] is None else dumps(row["offset"]).decode()
         table.add_row(
@@ -84,7 +86,7 @@ def list_offsets(output: str) -> None:
             str(row["parts"]),
             offset,
         )
-    Console().print(table if rows else "No offset is stored.")
+    wide_console().print(table if rows else "No offset is stored.")
 
 
 @command.command("get")
@@ -100,7 +102,11 @@ def get_offset(source_partition: str) -> None:
                 f"No offset is stored for {source_partition}.",
                 remedy="See connector offsets list.",
             )
-        click.echo(dumps(stored.get("offset")))
+        if stored.get("offset") is None:
+            raise StoppedError(
+                f"The offset of {source_partition} was reset: the feed begins at its …_START."
+            )
+        click.echo(dumps(stored["offset"]))
 
 
 @command.command(
@@ -123,7 +129,7 @@ def set_offset(source_partition: str, offset: str, *, dry_run: bool) -> None:
     What lies between the old and the new offset is read again, or left out.
     """
     with _offsets({"name", "kafka", "sources"}) as (settings, offsets):
-        parts = _parse(_feed(settings, source_partition), offset)
+        parts = parse_offset(_feed(settings, source_partition), offset)
         _change(offsets, source_partition, parts, dry_run=dry_run)
 
 
@@ -181,25 +187,57 @@ def _show(offset: Json | None) -> str:
     return "none: the configured start" if offset is None else dumps(offset).decode()
 
 
-def _parse(feed: Feed[Any], text: str) -> Mapping[str, Json]:
+def parse_offset(feed: Feed[Any], text: str) -> Mapping[str, Json]:
     """
     Read an offset as an operator writes it; refuse what the feed could not start from.
+
+    Args:
+        feed: Whose offset it is to be.
+        text: JSON as ``get`` prints it, or a start.
+
+    Returns:
+        The parts to store, ``""`` the cursor.
+
+    Raises:
+        SettingsError: It is neither of the two.
     """
     if not text.lstrip().startswith("{"):
-        try:
-            start = Start.parse(text)
-        except ValueError as failure:
-            raise SettingsError(f"OFFSET is neither JSON nor a start: it {failure}.") from None
-        return feed.first(start.resolve(wall_ms()))[1]
+        return feed.first(_parse_start(text))[1]
     try:
         parts = {"": loads(text.encode())}
     except JsonError as failure:
         raise SettingsError(f"OFFSET is not JSON: {failure}.") from None
     try:
-        feed.load(parts)
+        offset = feed.load(parts)
     except StoppedError as failure:
         raise SettingsError(f"OFFSET is none of this feed: {failure.message}") from None
+    # What is kept for a newer release is a typing error when a person writes it.
+    unknown = getattr(offset, "extra", None)
+    if unknown:
+        raise SettingsError(
+            f"OFFSET has fields that this feed does not know: {', '.join(sorted(unknown))}.",
+            remedy="Write it as connector offsets get prints it.",
+        )
     return parts
+
+
+def _parse_start(text: str) -> int:
+    """
+    Read a start as an operator writes it, as milliseconds since 1970.
+    """
+    now = wall_ms()
+    try:
+        start = Start.parse(text)
+    except ValueError as failure:
+        with suppress(JsonError):
+            loads(text.encode())
+            raise SettingsError(
+                "OFFSET is JSON, but no object: write it as connector offsets get prints it."
+            ) from None
+        raise SettingsError(f"OFFSET is neither JSON nor a start: it {failure}.") from None
+    if start.at is not None and start.at > now:
+        raise SettingsError("OFFSET lies in the future: write now, or a time that has passed.")
+    return start.resolve(now)
 
 
 def _feed(settings: Settings, source_partition: str) -> Feed[Any]:

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import os
+import socket
 
 import click
 import structlog
@@ -42,16 +44,27 @@ async def run_worker(settings: Settings) -> None:
     try:
         runner, port = await server.serve(subject, settings.admin_host, settings.admin_port)
     except OSError as failure:
-        raise SettingsError(
-            f"CONNECTOR_ADMIN_HOST, CONNECTOR_ADMIN_PORT: cannot listen there "
-            f"({os.strerror(failure.errno or 0)}).",
-            remedy="Take a free port; 0 takes any.",
-        ) from None
+        raise cannot_listen(failure) from None
     log.info("worker_started", name=settings.name, admin_port=port, pid=os.getpid())
     try:
         await worker.run()
     finally:
         await runner.cleanup()
+
+
+def cannot_listen(failure: OSError) -> SettingsError:
+    """
+    Tell which of the two settings of the admin port is wrong, and what to do.
+    """
+    if isinstance(failure, socket.gaierror) or failure.errno == errno.EADDRNOTAVAIL:
+        return SettingsError(
+            f"CONNECTOR_ADMIN_HOST: cannot listen there ({failure.strerror}).",
+            remedy="Name an address of this machine: 127.0.0.1, or 0.0.0.0 for all of them.",
+        )
+    return SettingsError(
+        f"CONNECTOR_ADMIN_PORT: cannot listen there ({failure.strerror or failure}).",
+        remedy="Take a free port; 0 takes any.",
+    )
 
 
 @click.command(

@@ -5,17 +5,29 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import threading
+from pathlib import Path
 from types import FrameType
 
 import click
 from rich.console import Console
 
+from connector.cli.ranges import FiniteRange
 from connector.sandbox import Sandbox
 from connector.sandbox.environment import connector_environment
 from connector.sandbox.simulators.runner import SimulatorProcess
+
+
+def _check_folder(_ctx: click.Context, _param: click.Parameter, path: Path | None) -> Path | None:
+    """
+    Refuse a file that cannot be made, before anything is started.
+    """
+    if path is not None and not os.access(path.absolute().parent, os.W_OK | os.X_OK):
+        raise click.BadParameter("its folder is not there, or cannot be written to.")
+    return path
 
 
 @click.command(
@@ -25,7 +37,7 @@ Examples:
   connector sandbox
   connector sandbox --brokers 3 --rate 50
   connector sandbox --no-providers
-  connector sandbox --env-file sandbox.env     # then: set -a; . ./sandbox.env; connector run
+  connector sandbox --env-file sandbox.env     # then: . ./sandbox.env; connector run
 """,
 )
 @click.option(
@@ -33,7 +45,7 @@ Examples:
 )
 @click.option(
     "--rate",
-    type=click.FloatRange(0),
+    type=FiniteRange(0, 100_000),
     default=5.0,
     show_default=True,
     help="New events a second at each simulated provider.",
@@ -48,11 +60,12 @@ Examples:
 @click.option("--providers/--no-providers", default=True, help="Simulate the providers too.")
 @click.option(
     "--env-file",
-    type=click.Path(dir_okay=False, writable=True),
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    callback=_check_folder,
     help="Write the variables to a file as well.",
 )
 def command(
-    *, brokers: int, rate: float, backlog: int, providers: bool, env_file: str | None
+    *, brokers: int, rate: float, backlog: int, providers: bool, env_file: Path | None
 ) -> None:
     """
     Keep a real Kafka, a real schema registry and simulated providers running.
@@ -82,8 +95,7 @@ def command(
             lines = [f"export {key}={shlex.quote(value)}" for key, value in environment.items()]
             text = "\n".join(lines)
             if env_file is not None:
-                with click.open_file(env_file, "w") as file:
-                    file.write(text + "\n")
+                env_file.write_text(text + "\n")
             click.echo(text)
             console.print("Running until Ctrl-C. Use the variables above in another terminal.")
             done.wait()

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from connector.cli import EXIT_FAILED
 from connector.cli.compare import SAME, compare, fine, used_schemas
+from connector.cli.tables import wide_console
 from connector.encoding import json, schemas
 from connector.encoding.registry import Registry, ensure, open_registry
 from connector.encoding.schemas import Schema
@@ -166,8 +166,7 @@ def _write(rows: Sequence[Mapping[str, Any]], output: str) -> None:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(_cell(each) for each in row.values()))
-    # A path such as artifacts[] is no markup.
-    Console(markup=False, emoji=False, highlight=False).print(table)
+    wide_console().print(table)
 
 
 def _cell(value: Any) -> str:

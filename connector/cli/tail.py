@@ -101,7 +101,8 @@ Examples:
 @click.option("--from-beginning", is_flag=True, help="Begin with the oldest record.")
 @click.option(
     "--last",
-    type=click.IntRange(min=0),
+    # They are held in memory.
+    type=click.IntRange(min=0, max=1_000_000),
     default=10,
     show_default=True,
     help="Begin with so many of the newest records of each topic.",
@@ -170,6 +171,8 @@ def command(
                 records, ends = last_records(reader, info, last)
                 printer.print(records)
             places |= {(name, partition): end for partition, end in ends.items()}
+        if follow and absent:
+            click.echo(f"There is no topic {', '.join(absent)} yet; waiting.", err=True)
         if follow:
             _follow(reader, printer, places, absent)
 

@@ -7,15 +7,21 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Sequence
 from typing import Final
 
 from connector.errors import SettingsError
 from connector.settings import Part, Settings, load_settings
 
+# What Kafka takes for the name of a topic.
+_TOPIC: Final = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
+
 # Names of our own topics, short for ``<CONNECTOR_NAME>.…``.
 _DEAD_LETTERS: Final = "dead-letters"
 _PROGRESS: Final = "progress"
+# How the offsets topic of every connector ends.
+_STATE: Final = ".offsets"
 
 
 def load(names: Sequence[str], *, also: Sequence[Part] = ()) -> Settings:
@@ -64,7 +70,8 @@ def choose(settings: Settings, names: Sequence[str], source: str | None = None) 
         source: Leave out what does not belong to this source.
 
     Raises:
-        SettingsError: There is no such source or stream.
+        SettingsError: There is no such source or stream, a name can be no topic's, or
+            it is not one of the source.
     """
     sources = [each for each in settings.sources if source in {None, each.name}]
     if source is not None and not sources:
@@ -85,4 +92,30 @@ def choose(settings: Settings, names: Sequence[str], source: str | None = None) 
         raise SettingsError(
             f"There is no stream {', '.join(unknown)}; there are: {', '.join(streams) or 'none'}."
         )
-    return list(dict.fromkeys(known.get(name, name) for name in names))
+    wanted = list(dict.fromkeys(known.get(name, name) for name in names))
+    if not all(_TOPIC.fullmatch(name) for name in wanted):
+        raise SettingsError(
+            "A topic's name has 1 to 249 letters, digits, '.', '_', '-', and is not '.' or '..'."
+        )
+    foreign = [name for name in wanted if name not in streams.values()]
+    if source is not None and foreign:
+        raise SettingsError(
+            f"{', '.join(foreign)} is no topic of {source}; there are: "
+            f"{', '.join(streams.values())}."
+        )
+    return wanted
+
+
+def refuse_state(topics: Sequence[str]) -> None:
+    """
+    Refuse offsets topics where records are wanted.
+
+    Raises:
+        SettingsError: There is one among them.
+    """
+    state = [name for name in topics if name.endswith(_STATE)]
+    if state:
+        raise SettingsError(
+            f"{', '.join(state)} is a connector's own state, not a topic of records.",
+            remedy="See connector offsets list.",
+        )

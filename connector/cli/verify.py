@@ -16,7 +16,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from connector.cli import EXIT_FAILED
-from connector.cli.topics import choose, load, quiet_logger, reader_group
+from connector.cli.ranges import FiniteRange
+from connector.cli.tables import wide_console
+from connector.cli.topics import choose, load, quiet_logger, reader_group, refuse_state
 from connector.errors import TopicError
 from connector.kafka.reader import Reader
 from connector.kafka.topics import TopicInfo
@@ -24,8 +26,6 @@ from connector.upstream.timing import wall_ms
 from connector.verify import topic as verifying
 from connector.verify.verdict import Place, RunVerdict, TopicVerdict
 
-# Wide enough for every column, where no terminal says how wide it is.
-_WIDTH = 160
 _COLUMNS = ("first", "last", "missing", "twice", "ids twice")
 
 
@@ -54,7 +54,8 @@ Examples:
 )
 @click.option(
     "--patience",
-    type=click.FloatRange(min=1),
+    # A day: no client waits longer for one batch.
+    type=FiniteRange(min=1, max=86_400),
     default=60,
     show_default=True,
     help="Seconds to wait for open transactions to end.",
@@ -82,6 +83,7 @@ def command(names: tuple[str, ...], *, output: str, as_uncommitted: bool, patien
     """
     settings = load(names)
     wanted = choose(settings, names)
+    refuse_state(wanted)
     with Reader(
         settings.kafka.consumer(),
         group_id=reader_group(settings, "verify"),
@@ -139,9 +141,7 @@ def _progress(topic: str) -> Iterator[verifying.Progress]:
 def _print(
     verdicts: Sequence[TopicVerdict], absent: Sequence[str], *, as_uncommitted: bool
 ) -> None:
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_WIDTH)
+    console = wide_console()
     console.print(_table(verdicts))
     lines = [line for verdict in verdicts for line in _notes(verdict)]
     lines += _unseen(verdicts)

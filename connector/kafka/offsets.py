@@ -10,7 +10,7 @@ state is read, and it is one transaction (exactly-once R26, KIP-875).
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import KafkaException
@@ -113,11 +113,7 @@ class Offsets:
         except TimeoutError:
             raise OutsideError("Kafka: no answer about the group.", cause="kafka") from None
         if members:
-            raise StoppedError(
-                f"{len(members)} workers are members of group {self._group_id}.",
-                remedy="Offsets can be changed only while all of them are stopped; a worker "
-                "that was killed is forgotten after its session timeout (10 s).",
-            )
+            raise members_error(self._group_id, members)
 
     def change(
         self, shard: int, plan: Callable[[ShardState], Mapping[str, Json | None]]
@@ -218,6 +214,23 @@ class Offsets:
             return {source_partition: {**stored, "fingerprint": None, "mode": None}}
 
         return plan
+
+
+def members_error(group_id: str, members: Sequence[Any]) -> StoppedError:
+    """
+    Tell who is a member of the group.
+
+    Args:
+        group_id: The group.
+        members: At least one, with ``client_id`` and ``host``.
+    """
+    number = "1 worker is a member" if len(members) == 1 else f"{len(members)} workers are members"
+    names = ", ".join(sorted(f"{each.client_id} at {each.host}" for each in members))
+    return StoppedError(
+        f"{number} of group {group_id}: {names}.",
+        remedy="Offsets can be changed only while all of them are stopped; a worker "
+        "that was killed is forgotten after its session timeout (10 s).",
+    )
 
 
 def _unknown(source_partition: str) -> ConnectorError:

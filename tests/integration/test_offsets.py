@@ -119,7 +119,7 @@ def test_offsets_are_not_changed_under_running_workers(scene: Scene, worker: Mak
         ("accept", ACTIVITY),
     ):
         text = offsets(scene, *arguments, code=1)
-        assert "1 workers are members" in text
+        assert "1 worker is a member" in text
         assert "stopped" in text
     assert ACTIVITY in offsets(scene, "list")
     rows = json.loads(offsets(scene, "list", "--output", "json"))

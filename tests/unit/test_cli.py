@@ -52,7 +52,7 @@ def failing(error: BaseException) -> click.Command:
         (SettingsError("x"), 2),
         (OutsideError("x"), 3),
         (RetryError("x"), 1),
-        (CredentialsError("x"), 1),
+        (CredentialsError("x"), 2),
         (RefusedError("x"), 1),
         (TopicError("x"), 2),
     ],
@@ -211,3 +211,51 @@ def test_table_and_modules_agree():
     assert [] == [
         name for name in cli.COMMANDS if not (folder / f"{name.replace('-', '_')}.py").exists()
     ]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["schemas", "list"], ["verify", "--help"]])
+def test_full_disk_is_told_without_a_traceback(arguments):
+    """
+    Output that finds no room ends with 1 and one line, and nothing more at Python's end.
+    """
+    with Path("/dev/full").open("wb") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "connector", *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+
+    assert (1, b"Error: Cannot write: No space left on device.\n") == (
+        result.returncode,
+        result.stderr,
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["tail", "x", "--last", str(10**21)],
+        ["sandbox", "--rate", "nan"],
+        ["sandbox", "--rate", "inf"],
+        ["sandbox", "--env-file", "/no/such/folder/x"],
+        ["verify", "x", "--patience", "nan"],
+        ["verify", "x", "--patience", "1e300"],
+    ],
+)
+def test_impossible_options_are_wrong_usage(arguments):
+    """
+    A number or a path that cannot work is refused before anything starts.
+    """
+    result = run(*arguments)
+
+    assert (2, True) == (result.exit_code, f"Invalid value for '{arguments[-2]}'" in result.stderr)
+
+
+def test_tables_are_wide_where_there_is_no_terminal(monkeypatch):
+    """
+    A pipe gets every column whole, whatever the terminal's width is said to be.
+    """
+    monkeypatch.setenv("COLUMNS", "20")
+
+    assert "fingerprint" in run("schemas", "list").stdout.splitlines()[0]

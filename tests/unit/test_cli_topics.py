@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from connector.cli.topics import choose, load, reader_group
+from connector.cli.topics import choose, load, reader_group, refuse_state
 from connector.errors import SettingsError
 
 _ENVIRONMENT = {
@@ -93,3 +93,31 @@ def test_without_sources_a_topic_has_to_be_named(monkeypatch: pytest.MonkeyPatch
 
     with pytest.raises(SettingsError, match="Name a topic, or set CONNECTOR_SOURCES"):
         load([])
+
+
+@pytest.mark.parametrize("name", ["", "bad name!", "..", "x" * 250, "grün"])
+def test_what_cannot_be_a_topic_is_refused(name: str) -> None:
+    """
+    A name that Kafka would refuse is wrong usage, before Kafka is asked.
+    """
+    with pytest.raises(SettingsError, match="A topic's name has"):
+        choose(load([name]), [name])
+
+
+@pytest.mark.parametrize("name", ["foreign", "eu.stedi-acme.transactions", "progress"])
+def test_a_topic_of_another_source_is_refused(name: str) -> None:
+    """
+    With a source, only topics of that source can be named.
+    """
+    with pytest.raises(SettingsError, match=r"is no topic of stedi; there are: eu\.stedi"):
+        choose(load([name]), [name], "stedi")
+
+
+def test_state_is_no_topic_of_records() -> None:
+    """
+    The offsets topic of any connector is refused where records are wanted.
+    """
+    refuse_state(["eu.stedi.transactions"])
+
+    with pytest.raises(SettingsError, match=r"eu\.bank\.offsets is a connector's own state"):
+        refuse_state(["eu.stedi.transactions", "eu.bank.offsets"])
