@@ -33,3 +33,22 @@ def test_a_shard_is_in_range_for_any_count() -> None:
 
     for shards in (1, 3, 8):
         assert {shard_of(name, shards) for name in names} == set(range(shards))
+
+
+@pytest.mark.parametrize(
+    ("text", "three", "five", "twelve"),
+    [
+        # The hashes above by hand: with the sign bit set, Java's toPositive adds 2**31,
+        # which is neither the absolute value nor the unsigned one.
+        ("21", 0, 0, 0),
+        ("foobar", 0, 1, 6),
+        ("a-little-bit-long-string", 2, 2, 8),
+        ("a-little-bit-longer-string", 2, 4, 11),
+        ("abc", 0, 2, 3),
+    ],
+)
+def test_a_negative_hash_falls_where_java_puts_it(
+    text: str, three: int, five: int, twelve: int
+) -> None:
+    """Counts that are no power of two tell Java's way to drop the sign from all others."""
+    assert [three, five, twelve] == [shard_of(text, shards) for shards in (3, 5, 12)]
