@@ -163,6 +163,45 @@ async def test_a_partition_waits_for_room(session: Session) -> None:
     await running(session, act)
 
 
+async def test_bytes_bound_the_look_ahead_until_they_are_committed(
+    session: Session, kafka: Kafka
+) -> None:
+    """A few large units fill the memory of a partition as many small ones do."""
+    kafka.gate.clear()
+    half = module._AHEAD_BYTES // 2
+    await session.submit(unit("a/b", 1, offset=1, size=half))
+    await asyncio.wait_for(session.room("a/b"), 1)
+    await session.submit(unit("a/b", 1, offset=2, size=half))
+    waiting = asyncio.create_task(session.room("a/b"))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await asyncio.wait_for(session.room("other/stream"), 1)
+
+    async def act() -> None:
+        while len(session._ready) > 1:
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        kafka.gate.set()
+        await asyncio.wait_for(waiting, 1)
+
+    await running(session, act)
+
+
+async def test_committed_bytes_and_messages_are_forgotten(session: Session) -> None:
+    """What is committed takes no room from what is fetched next."""
+
+    async def act() -> None:
+        await session.submit(unit("a/b", 3, size=module._AHEAD_BYTES))
+        assert 3 == session.inflight("a/b")
+        await session.settled("a/b")
+
+    await running(session, act)
+    await session.submit(unit("a/b", 2, size=1))
+
+    assert 2 == session.inflight("a/b")
+    await asyncio.wait_for(session.room("a/b"), 1)
+
+
 async def test_a_full_partition_does_not_wait_for_more(session: Session, kafka: Kafka) -> None:
     """In a backlog a transaction waits for more, but never for one that may not fetch."""
     for offset in range(module._AHEAD_UNITS):
