@@ -6,13 +6,14 @@ The engine of a feed: first start, look-ahead, failures, checkpoints.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
 from connector.admin.metrics import Metrics
-from connector.errors import RefusedError, RetryError
+from connector.errors import RefusedError, ReloadError, RetryError
 from connector.kafka.state import ShardState
 from connector.polling import feed as module
 from connector.polling.feed import FeedTask
@@ -36,9 +37,17 @@ class Session:
         self.units: list[Unit] = []
         self.committed = 0
         self.hold = False
+        self.full = False
+        self.rooms = 0
+        self.waits: list[str] = []
 
     async def room(self, _name: str) -> None:
+        self.rooms += 1
         await asyncio.sleep(0)
+        if self.full:
+            self.waits.append("room")
+        while self.full:
+            await asyncio.sleep(0)
 
     async def submit(self, unit: Unit) -> None:
         self.units.append(unit)
@@ -46,6 +55,8 @@ class Session:
             self.commit()
 
     async def settled(self, _name: str) -> None:
+        if self.committed < len(self.units):
+            self.waits.append("settled")
         while self.committed < len(self.units):
             await asyncio.sleep(0)
 
@@ -144,11 +155,15 @@ class Bench:
 
     async def until(self, done: Callable[[], bool]) -> None:
         """Run the task until something holds."""
+        async with self.running():
+            await see(done)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run the task meanwhile."""
         task = asyncio.create_task(FeedTask(self.parts, self.session, self.status).run())
         try:
-            async with asyncio.timeout(10):
-                while not done():
-                    await asyncio.sleep(0)
+            yield
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -161,6 +176,13 @@ class Bench:
     def ids(self) -> list[str]:
         """Give the ids of all records that were submitted."""
         return [m.id for u in self.session.units for m in u.messages if m.topic != "test.progress"]
+
+
+async def see(done: Callable[[], bool]) -> None:
+    """Wait until something holds."""
+    async with asyncio.timeout(10):
+        while not done():
+            await asyncio.sleep(0)
 
 
 @pytest.fixture
@@ -181,6 +203,21 @@ async def test_the_start_is_committed_before_the_first_poll(bench: Bench) -> Non
     assert {"n": 0, "start": NOW - 1000} == first.state[NAME]["offset"]
     assert "fingerprint" == first.state[NAME]["fingerprint"]
     assert [0] == bench.feed.asked
+
+
+async def test_the_first_poll_waits_for_the_commit_of_the_start(bench: Bench) -> None:
+    """What is handed over is not stored yet: nothing is asked before Kafka has it."""
+    bench.session.hold = True
+
+    async with bench.running():
+        await see(lambda: bool(bench.session.waits or bench.feed.asked))
+        assert [] == bench.feed.asked
+        assert 1 == len(bench.session.units)
+        bench.session.commit()
+        await see(bench.feed.idle.is_set)
+
+    assert [0] == bench.feed.asked
+    assert ["settled"] == bench.session.waits
 
 
 async def test_a_lost_cursor_never_silently_starts_over(bench: Bench) -> None:
@@ -245,6 +282,55 @@ async def test_a_failure_goes_back_to_the_committed_offset(bench: Bench) -> None
     assert [0, 1, 1, 2] == bench.feed.asked
     assert ["a", "b"] == bench.ids()
     assert 1 == bench.metrics.retries.labels("example", "http_5xx")._value.get()
+
+
+@pytest.mark.parametrize(
+    "failure", [RetryError("down", cause="http_5xx"), ReloadError("unsure"), ValueError("ours")]
+)
+async def test_after_a_failure_nothing_is_fetched_before_the_commit(
+    failure: Exception, bench: Bench
+) -> None:
+    """Invariant 3: the next poll starts where all that was handed over is committed."""
+    bench.session.state.apply({NAME: {"v": 1, "offset": {"n": 0}, "fingerprint": None}})
+    bench.session.hold = True
+    bench.feed.script = [items("a"), items("b"), failure, items("c")]
+
+    async with bench.running():
+        await see(lambda: bool(bench.session.waits) or len(bench.feed.asked) > 3)
+        assert [0, 1, 2] == bench.feed.asked
+        bench.session.commit()
+        await see(bench.feed.idle.is_set)
+
+    assert [0, 1, 2, 2, 3] == bench.feed.asked
+    assert ["a", "b", "c"] == bench.ids()
+
+
+async def test_nothing_is_fetched_without_room(bench: Bench) -> None:
+    """Memory is bounded: a feed that is too far ahead does not call its provider."""
+    bench.session.full = True
+
+    async with bench.running():
+        await see(lambda: bool(bench.session.waits or bench.feed.asked))
+        assert [] == bench.feed.asked
+        bench.session.full = False
+        await see(bench.feed.idle.is_set)
+
+    assert [0] == bench.feed.asked
+
+
+async def test_each_fetch_asks_for_room(bench: Bench) -> None:
+    """The bound holds for every page, not only for the first."""
+    seen: list[int] = []
+
+    def step(offset: int) -> Page[int]:
+        seen.append(bench.session.rooms)
+        return page(offset, items(f"i{offset}"))
+
+    bench.feed.script = [step, step, step]
+
+    await bench.until_idle()
+
+    assert [1, 2, 3] == seen
 
 
 async def test_an_unknown_error_does_not_end_the_feed(bench: Bench) -> None:
