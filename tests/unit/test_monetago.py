@@ -6,18 +6,22 @@ MonetaGo's activity as a feed: windows, order, errors, what is kept, the second 
 from __future__ import annotations
 
 import json
+import random
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from connector.errors import RejectedRecordError, RetryError, StoppedError
 from connector.providers.base import Identity
 from connector.providers.fields import write_ms
 from connector.providers.monetago import PROVIDER
+from connector.providers.monetago import recount as second_look
 from connector.providers.monetago.api import ActivityFeed
 from connector.providers.monetago.counts import HOUR_MS
 from connector.providers.monetago.records import identify
 from connector.providers.monetago.seen import CHUNK
+from connector.providers.monetago.step import Step
 from connector.upstream.client import Reply
 from tests.unit.monetago_world import (
     DAY,
@@ -367,6 +371,127 @@ async def test_an_answer_without_a_list_of_events_is_an_error(body: Any) -> None
     assert "bad_envelope" == caught.value.cause
 
 
+@pytest.mark.parametrize(("limit", "most"), [(1, 20_000), (1000, 20_000), (5000, 50_000)])
+async def test_a_page_of_far_more_than_was_asked_for_is_an_error(limit: int, most: int) -> None:
+    """
+    Up to ten times as many, or 20,000, are taken; more are not looked at.
+    """
+    world = _Says([])
+    world.body = {"events": [{}] * most}
+    reader = Reader(world, feed(limit=limit), NOON)
+    step = Step(reader.feed._rules, reader.offset, NOON)
+    step.take(reader.feed._events(world.body), NOON)
+    assert most == step.walk.rows
+
+    world.body["events"].append({})
+    with pytest.raises(RetryError) as caught:
+        await reader.step()
+
+    assert "too_many_items" == caught.value.cause
+
+
+@pytest.mark.parametrize("order", ["ascending", "descending"])
+async def test_a_step_holds_no_more_rows_than_fit_a_unit(order: str) -> None:
+    """
+    Ten pages of the largest limit are no unit: 20,000 rows end a step, or halve the slice.
+    """
+    world = World(events(40_000, NOON - 23 * HOUR, 2_000), order=order)
+    world.cap = 5_000
+    reader = Reader(world, feed(limit=5_000), NOON - 23 * HOUR, check=False)
+    most, caught_up = 0, False
+    while not caught_up:
+        page = await reader.step()
+        most, caught_up = max(most, len(page.items)), page.caught_up
+
+    assert [f"e{n}" for n in range(40_000)] == reader.ids()
+    assert most < 25_000
+    assert (order == "descending") == bool(reader.notes["walk_restarted"])
+
+
+async def test_page_order_remains_where_the_smallest_slice_has_too_many_rows() -> None:
+    """
+    Rows are a bound as pages are.
+    """
+    world = World(events(30_000, NOON - 5 * MINUTE, 10), order="descending", cap=5_000)
+    reader = Reader(world, feed(limit=5_000), NOON - HOUR, check=False)
+    sizes = []
+    while True:
+        page = await reader.step()
+        sizes.append(len(page.items))
+        if page.caught_up:
+            break
+
+    assert 30_000 == len(set(reader.ids())) == len(reader.ids())
+    assert 20_000 == max(sizes)
+    assert 6 == reader.notes["page_order_kept"]
+
+
+@pytest.mark.parametrize("crashes", [0.0, 0.3])
+@pytest.mark.parametrize("order", ["ascending", "descending"])
+async def test_any_number_of_events_at_one_moment_fits_the_offset(
+    order: str, crashes: float
+) -> None:
+    """
+    60,000 at once come once each, and no stored value outgrows a message.
+    """
+    dice = random.Random(7)
+    world = World(events(60_000, NOON - MINUTE, 0), order=order, cap=4_500)
+    world.events.append(event("before", NOON - 2 * MINUTE))
+    reader = Reader(world, feed(limit=5_000), NOON - HOUR, check=False)
+    largest = polls = steps = 0
+    while polls < 2:
+        lost = dice.random() < crashes
+        page = await reader.step(lose=lost)
+        if not lost and dice.random() < crashes:
+            reader.crash()
+        largest = max([largest, *(len(json.dumps(value)) for value in page.writes.values())])
+        polls += page.caught_up and not lost
+        steps += 1
+        assert steps < 60
+
+    assert 60_001 == len(set(reader.ids())) == len(reader.ids())
+    assert 40_000 < largest < 100 * 1024
+
+
+class _Boundless(_Stuck):
+    """
+    A server that heeds neither ``offset`` nor ``limit``.
+    """
+
+    def rows(self, params: dict[str, str]) -> list[Event]:
+        return super().rows({**params, "limit": "50000"})
+
+
+@pytest.mark.parametrize("order", ["ascending", "descending"])
+@pytest.mark.parametrize("step", [0, 1], ids=["equal times", "different times"])
+async def test_a_server_that_repeats_a_huge_page_is_an_error(order: str, step: int) -> None:
+    """
+    Too many ids to keep in the cursor do not hide that the same page comes again.
+    """
+    world = _Boundless(events(21_000, NOON - MINUTE, step), order=order, cap=50_000)
+    reader = Reader(world, feed(limit=5_000), NOON - HOUR, check=False)
+    causes = []
+    for _ in range(12):
+        try:
+            await reader.step()
+        except RetryError as error:
+            causes.append(error.cause)
+            reader.crash()
+
+    assert "page_repeated" in causes
+    assert 21_000 == len(set(reader.ids())) == len(reader.ids())
+
+
+async def test_a_start_of_1970_asks_for_no_time_before_it() -> None:
+    """
+    Servers may refuse such a time; nobody has events of it.
+    """
+    world = World([])
+    await Reader(world, feed(), 0).step()
+
+    assert "1970-01-01T00:00:00.000Z" == world.asked[0]["after"]
+
+
 async def test_late_events_are_measured() -> None:
     """
     By how much an event lies behind the newest one of the walks before.
@@ -393,7 +518,7 @@ async def test_complete_until_is_the_clock_less_the_overlap_and_never_goes_back(
     # The server's clock when it was asked is known to a millisecond at best.
     assert [NOON - 2 * HOUR] * 2 == told[:2]
     assert NOON - 10 * MINUTE - 1_000 <= told[3] <= NOON - 10 * MINUTE
-    assert told[4] - told[3] == HOUR
+    assert HOUR - 1_000 <= told[4] - told[3] <= HOUR + 1_000
     assert sorted(told) == told
 
 
@@ -562,6 +687,85 @@ async def test_a_long_second_look_goes_on_after_a_restart() -> None:
     assert "recount" not in reader.parts
 
 
+async def _look_through(reader: Reader) -> tuple[int, list[int]]:
+    """
+    Call the second look until nothing is left, with a crash between two calls.
+
+    Returns:
+        The late events, and the requests of each call.
+    """
+    late, requests, more = 0, list[int](), True
+    while more:
+        before = len(reader.world.asked)
+        recount = await reader.feed.recount(reader.world, reader.offset)  # type: ignore[arg-type]
+        requests.append(len(reader.world.asked) - before)
+        if recount is None:
+            break
+        late, more = late + recount.late, recount.more
+        reader._commit(recount.writes)
+        reader.crash()
+        assert reader.offset == recount.next_offset
+        assert len(requests) < 50
+    return late, requests
+
+
+async def test_a_second_look_stops_and_goes_on_inside_an_hour() -> None:
+    """
+    However many pages one hour has, a call reads a hundred; none is counted twice.
+    """
+    world = World(events(350, NOON - 3 * HOUR, 1_000), cap=1)
+    reader = Reader(world, feed(), NOON - 4 * HOUR)
+    await reader.catch_up()
+    reader._commit(reader.pending)
+    world.events += [event(f"late{n}", NOON - 3 * HOUR + n) for n in range(7)]
+    late, requests = await _look_through(reader)
+
+    assert 7 == late
+    assert [100, 100, 100] == requests[:3]
+    assert 100 == max(requests)
+    assert "recount" not in reader.parts
+
+
+async def test_a_second_look_reads_no_more_rows_than_a_call_may(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    Full pages end a call sooner than a hundred of them.
+    """
+    monkeypatch.setattr(second_look, "ROWS", 50)
+    world = World(events(350, NOON - 3 * HOUR, 1_000), cap=20)
+    reader = Reader(world, feed(), NOON - 4 * HOUR)
+    await reader.catch_up()
+    reader._commit(reader.pending)
+    late, requests = await _look_through(reader)
+
+    assert (0, 3) == (late, max(requests))
+
+
+async def test_a_second_look_leaves_hours_that_never_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A server without an empty page costs some calls, counts nothing, and is in the log.
+    """
+
+    class Endless(World):
+        sent = 0
+
+        def rows(self, params: dict[str, str]) -> list[Event]:
+            self.sent += 1
+            return [event(f"x{self.sent}", NOON - 3 * HOUR)]
+
+    monkeypatch.setattr(second_look, "WINDOW_PAGES", 250)
+    quiet = Reader(World(events(3, NOON - 3 * HOUR, HOUR)), feed(), NOON - 4 * HOUR)
+    await quiet.catch_up()
+    quiet._commit(quiet.pending)
+    quiet.world = Endless([])
+    with capture_logs() as logs:
+        late, requests = await _look_through(quiet)
+
+    assert (0, [100, 100, 50]) == (late, requests)
+    assert ["second_look_left_hours"] == [line["event"] for line in logs]
+
+
 async def test_counts_are_kept_for_seven_days() -> None:
     """
     Older days are deleted, and a backlog older than that is not counted.
@@ -600,6 +804,9 @@ def test_a_position_is_enough_for_an_offset() -> None:
     assert feed().first(NOON)[0] == feed().load({"": {"position": NOON}})
 
 
+_LOOK = {"hour": 5, "stop": 7, "pages": 1, "rows": 3, "found": [1, 2]}
+
+
 @pytest.mark.parametrize(
     "parts",
     [
@@ -621,6 +828,9 @@ def test_a_position_is_enough_for_an_offset() -> None:
         {"": {"position": NOON}, "seen/1": 5},
         {"": {"position": NOON}, "counts/1": [0]},
         {"": {"position": NOON}, "recount": "x"},
+        {"": {"position": NOON}, "recount": {"hour": 1}},
+        {"": {"position": NOON}, "recount": {**_LOOK, "hour": -1}},
+        {"": {"position": NOON}, "recount": {**_LOOK, "found": [0]}},
     ],
     ids=repr,
 )

@@ -111,7 +111,8 @@ def stored(offset: Any) -> dict[str, Any]:
     nothing, _ = FEED.first(-1)
     parts = dict(offset.writes(nothing))
     parts[""] = offset.store()
-    return json.loads(json.dumps(parts))
+    copied: dict[str, Any] = json.loads(json.dumps(parts))
+    return copied
 
 
 def at(token: str) -> Any:
@@ -356,11 +357,25 @@ async def test_too_many_items_without_a_token_are_an_error() -> None:
     """
     No bound cuts silently.
     """
-    items = [item(f"i{n}") for n in range(20_001)]
+    items = [item(f"i{n}") for n in range(20_000)]
+    script = Script([{"items": items}, {"items": [item("more")]}])
+    page = await FEED.fetch_page(script, at("t1"))  # type: ignore[arg-type]
+    assert 20_000 == len(page.items)
     with pytest.raises(RetryError) as caught:
-        await FEED.fetch_page(Script([{"items": items}]), at("t1"))  # type: ignore[arg-type]
+        await FEED.fetch_page(script, page.next_offset)  # type: ignore[arg-type]
 
     assert "known_overflow" == caught.value.cause
+
+
+async def test_a_page_of_far_more_than_was_asked_for_is_an_error() -> None:
+    """
+    It is not looked at, token or not; nothing moves.
+    """
+    script = Script([{"items": [{}] * 20_001, "nextPageToken": "t2"}])
+    with pytest.raises(RetryError) as caught:
+        await FEED.fetch_page(script, at("t1"))  # type: ignore[arg-type]
+
+    assert "too_many_items" == caught.value.cause
 
 
 def test_unknown_fields_of_a_stored_offset_are_kept() -> None:

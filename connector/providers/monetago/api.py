@@ -20,8 +20,9 @@ from connector.providers.fields import write_ms
 from connector.providers.monetago.offset import Offset
 from connector.providers.monetago.records import ACTIVITY
 from connector.providers.monetago.recount import look_again
+from connector.providers.monetago.rules import Rules
 from connector.providers.monetago.step import Step
-from connector.providers.monetago.walk import Rules
+from connector.providers.pages import check_count
 from connector.unit import Json
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ class ActivityFeed:
 
         Raises:
             RetryError: What the client raises; ``bad_envelope``: no ``events`` came;
-                ``page_repeated``: the server repeats itself.
+                ``too_many_items``: far more than were asked for; ``page_repeated``: the
+                server repeats itself.
         """
         step = Step(self._rules, offset, client.clock())
         while True:
@@ -85,7 +87,7 @@ class ActivityFeed:
             # The server's clock when it was asked, never later: both may err upwards, the
             # first before any Date was seen, the second if the answer took long.
             took_ms = int((time.monotonic() - asked) * 1000) + 1
-            if step.take(_events(reply.body), min(clock, reply.server_time - took_ms)):
+            if step.take(self._events(reply.body), min(clock, reply.server_time - took_ms)):
                 break
         outcome = step.outcome()
         return Page(
@@ -109,7 +111,7 @@ class ActivityFeed:
         """
 
         async def ask(after: int, before: int, rows: int) -> list[Any]:
-            return _events((await client.get(_PATH, self._query(after, before, rows))).body)
+            return self._events((await client.get(_PATH, self._query(after, before, rows))).body)
 
         return await look_again(
             ask, offset, page_limit=self._rules.page_limit, now_ms=client.clock()
@@ -117,7 +119,8 @@ class ActivityFeed:
 
     def _query(self, after: int, before: int | None, rows: int) -> dict[str, str]:
         query = {
-            "after": write_ms(after),
+            # A start of 1970 would ask for a time before it, which servers may refuse.
+            "after": write_ms(max(0, after)),
             "limit": str(self._rules.page_limit),
             "offset": str(rows),
         }
@@ -125,18 +128,18 @@ class ActivityFeed:
             query["before"] = write_ms(before)
         return query
 
-
-def _events(body: Any) -> list[Any]:
-    """
-    Check the envelope: an error under HTTP 200 is not "no events" (exactly-once R38).
-    """
-    events = body.get("events") if isinstance(body, dict) else None
-    if not isinstance(events, list):
-        raise RetryError(
-            "MonetaGo answered without a list of events; this is no activity page.",
-            cause="bad_envelope",
-        )
-    return events
+    def _events(self, body: Any) -> list[Any]:
+        """
+        Check the envelope: an error under HTTP 200 is not "no events" (exactly-once R38).
+        """
+        events = body.get("events") if isinstance(body, dict) else None
+        if not isinstance(events, list):
+            raise RetryError(
+                "MonetaGo answered without a list of events; this is no activity page.",
+                cause="bad_envelope",
+            )
+        check_count(events, self._rules.page_limit, "MonetaGo")
+        return events
 
 
 __all__ = ["ActivityFeed"]

@@ -11,9 +11,9 @@ from typing import Self
 
 from connector.errors import StoppedError
 from connector.providers.monetago.counts import Counts
+from connector.providers.monetago.look import Look
 from connector.providers.monetago.seen import MINUTE_MS, Seen
 from connector.providers.monetago.walk import Cursor
-from connector.providers.stored import take_number
 from connector.unit import Json
 
 RECOUNT = "recount"
@@ -41,14 +41,14 @@ class Offset:
         strays: Ids of items without a time, or with one below the window that brought
             them, by the minute at which that window ended, parts ``strays/…``.
         counts: Events by hour, parts ``counts/…``.
-        recount: The hour since 1970 at which a second look goes on, part ``recount``.
+        recount: Where a second look goes on, part ``recount``.
     """
 
     cursor: Cursor
     seen: Seen
     strays: Seen
     counts: Counts
-    recount: int | None = None
+    recount: Look | None = None
 
     @property
     def extra(self) -> Mapping[str, Json]:
@@ -84,7 +84,7 @@ class Offset:
                 seen=Seen.load("seen", parts),
                 strays=Seen.load("strays", parts),
                 counts=Counts.load(parts),
-                recount=take_number(dict(parts), RECOUNT, optional=True),
+                recount=None if parts.get(RECOUNT) is None else Look.load(parts[RECOUNT]),
             )
         except (ValueError, TypeError) as error:
             raise StoppedError(

@@ -5,6 +5,10 @@ The second look: how many events came after the overlap had passed them.
 Once a day the hours of the last seven days that are complete are read again, a few at a
 time, and counted. More than was counted before means late events. They are counted, not
 written: an operator learns from them how large the overlap has to be.
+
+A call reads some pages only, since no event is read meanwhile. Where that ends inside a
+window the rows so far are stored, not their ids: rows that move between two calls may be
+counted twice, as many as were moved past and not counted at all.
 """
 
 from __future__ import annotations
@@ -13,37 +17,50 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import structlog
+
 from connector.providers.base import Recount
 from connector.providers.digests import of_item, of_text
 from connector.providers.fields import parse_ms, read_text
 from connector.providers.monetago.counts import HOUR_MS, HOURS, Counts, first_day
+from connector.providers.monetago.look import Look
 from connector.providers.monetago.offset import RECOUNT, Offset
 from connector.providers.monetago.records import ID, TIME
 from connector.unit import Json
 
-# Pages of one call; what is left is looked at by the next.
-PAGES = 100
+log = structlog.get_logger()
 
-# Bounds, not to be passed by a server that never sends an empty page.
-_WINDOW_PAGES = 1000
+# What one call reads; what is left is looked at by the next.
+PAGES = 100
+ROWS = 100_000
+
+# A window of more pages is left: some servers never send an empty one.
+WINDOW_PAGES = 1000
+
+# Pages running without a new id: the server does not heed ``offset``.
+_STALE = 2
 
 # Asks for one page: after, before, offset.
 Ask = Callable[[int, int, int], Awaitable[Sequence[Any]]]
 
 
 @dataclass(slots=True)
-class _Found:
+class _Budget:
     """
-    What a window holds by now.
+    What is left of a call.
     """
 
-    hours: dict[int, int]
     pages: int
+    rows: int
+
+    @property
+    def is_left(self) -> bool:
+        return self.pages > 0 and self.rows > 0
 
 
 async def look_again(ask: Ask, offset: Offset, *, page_limit: int, now_ms: int) -> Recount | None:
     """
-    Compare the counts of the last days with the provider, for at most some 100 pages.
+    Compare the counts of the last days with the provider, for at most 100 pages.
 
     Args:
         ask: Fetches one page of a window.
@@ -56,41 +73,44 @@ async def look_again(ask: Ask, offset: Offset, *, page_limit: int, now_ms: int) 
     """
     cursor = offset.cursor
     end = cursor.complete // HOUR_MS
-    hour = max(first_day(now_ms) * HOURS, cursor.since // HOUR_MS, offset.recount or 0)
-    if hour >= end:
-        return _result(offset, offset.counts, {}, 0, None)
-    counts, writes, late, pages = offset.counts, dict[str, Json](), 0, 0
-    while hour < end and pages < PAGES:
-        stop = _stop(counts, hour, end, page_limit)
-        found = await _read(ask, max(hour * HOUR_MS, cursor.since), stop * HOUR_MS)
-        pages += found.pages
-        rises = {
-            at: count - counts.get(at)
-            for at, count in found.hours.items()
-            if count > counts.get(at)
-        }
-        counts, changed = counts.add(rises)
-        writes.update(changed)
-        late += sum(rises.values())
-        hour = stop
-    return _result(offset, counts, writes, late, hour if hour < end else None)
+    first = max(first_day(now_ms) * HOURS, cursor.since // HOUR_MS)
+    look = offset.recount
+    if look is None or look.hour < first:
+        look = Look(hour=first)
+    counts, writes, late, budget = offset.counts, dict[str, Json](), 0, _Budget(PAGES, ROWS)
+    while look.hour < end and budget.is_left:
+        if look.stop is None:
+            stop = _stop(counts, look.hour, end, page_limit)
+            look = replace(look, stop=stop, found=(0,) * (stop - look.hour))
+        look, is_read = await _read(ask, look, cursor.since, budget)
+        if is_read:
+            rises = _rises(counts, look)
+            counts, changed = counts.add(rises)
+            writes.update(changed)
+            late += sum(rises.values())
+        elif look.pages < WINDOW_PAGES:
+            break
+        else:
+            log.warning("second_look_left_hours", hours=len(look.found), pages=look.pages)
+        look = Look(hour=look.hour + len(look.found))
+    return _result(offset, counts, writes, late, look if look.hour < end else None)
 
 
 def _result(
-    offset: Offset, counts: Counts, writes: dict[str, Json], late: int, hour: int | None
+    offset: Offset, counts: Counts, writes: dict[str, Json], late: int, look: Look | None
 ) -> Recount | None:
     """
-    Make the result, with the hour at which the next call goes on.
+    Make the result, with the place at which the next call goes on.
     """
-    if hour != offset.recount:
-        writes = {**writes, RECOUNT: hour}
+    if look != offset.recount:
+        writes = {**writes, RECOUNT: None if look is None else look.store()}
     if not writes and not late:
         return None
     return Recount(
         writes=writes,
         late=late,
-        next_offset=replace(offset, counts=counts, recount=hour),
-        more=hour is not None,
+        next_offset=replace(offset, counts=counts, recount=look),
+        more=look is not None,
     )
 
 
@@ -105,19 +125,31 @@ def _stop(counts: Counts, hour: int, end: int, page_limit: int) -> int:
     return stop
 
 
-async def _read(ask: Ask, low: int, high: int) -> _Found:
+def _rises(counts: Counts, look: Look) -> dict[int, int]:
     """
-    Count the events from one time up to another, in milliseconds since 1970.
+    Tell by how much each hour of a window has more than was counted before.
     """
+    more = {at: count - counts.get(at) for at, count in enumerate(look.found, look.hour)}
+    return {at: count for at, count in more.items() if count > 0}
+
+
+async def _read(ask: Ask, look: Look, since: int, budget: _Budget) -> tuple[Look, bool]:
+    """
+    Count the events of a window, for as long as the budget and its own bound allow.
+
+    Returns:
+        How far it came, and whether that is the end of the window.
+    """
+    low, high = max(look.hour * HOUR_MS, since), (look.hour + len(look.found)) * HOUR_MS
     known: set[bytes] = set()
-    found = _Found({}, 0)
-    rows = stale = 0
-    while stale < 2 and found.pages < _WINDOW_PAGES:
+    found = list(look.found)
+    pages, rows, stale, is_read = look.pages, look.rows, 0, False
+    while not is_read and budget.is_left and pages < WINDOW_PAGES:
         events = await ask(low - 1, high, rows)
-        found.pages += 1
-        if not events:
-            break
+        pages += 1
         rows += len(events)
+        budget.pages -= 1
+        budget.rows -= len(events)
         before = len(known)
         for item in events:
             at = parse_ms(item.get(TIME)) if type(item) is dict else None
@@ -126,6 +158,7 @@ async def _read(ask: Ask, low: int, high: int) -> _Found:
                 digest = of_item(item) if name is None else of_text(name)
                 if digest not in known:
                     known.add(digest)
-                    found.hours[at // HOUR_MS] = found.hours.get(at // HOUR_MS, 0) + 1
+                    found[at // HOUR_MS - look.hour] += 1
         stale = stale + 1 if len(known) == before else 0
-    return found
+        is_read = not events or stale >= _STALE
+    return replace(look, pages=pages, rows=rows, found=tuple(found)), is_read

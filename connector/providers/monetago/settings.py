@@ -34,5 +34,5 @@ class MonetagoSettings(FeedSettings):
         "every poll reads again; `connector_late_arrival_seconds` shows how much is needed.",
     )
     page_limit: int = Field(
-        default=1000, ge=1, le=10_000, description="Events to ask for in one request."
+        default=1000, ge=1, le=5000, description="Events to ask for in one request."
     )

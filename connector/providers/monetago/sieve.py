@@ -9,15 +9,19 @@ for its time and the digest of its id).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import blake2b
 from typing import Any
 
-from connector.providers.digests import of_item, of_text
+from connector.providers.digests import SIZE, of_item, of_text
 from connector.providers.fields import parse_ms, read_text
 from connector.providers.monetago.counts import HOUR_MS
 from connector.providers.monetago.offset import Offset, lowest_stray
 from connector.providers.monetago.records import ID, TIME
 from connector.providers.monetago.seen import MINUTE_MS
 from connector.providers.monetago.walk import Walk
+
+# Ids in the stored edge: 87 KB of text.
+MAX_EDGE = 4096
 
 _HOUR_MINUTES = HOUR_MS // MINUTE_MS
 
@@ -128,7 +132,7 @@ class Sieve:
             if at < behind:
                 self.late.append((behind + 1 - at) / 1000)
         self.newest = newest
-        return fresh
+        return fresh and not self._is_last_page_again()
 
     def _repeat(self, digest: bytes, at: int) -> None:
         """
@@ -160,11 +164,28 @@ class Sieve:
     def edge(self, *, loose: bool) -> frozenset[bytes]:
         """
         Tell what the next page may bring again; see Walk.
+
+        It is stored with the cursor, in one value, so it has a bound. Beyond that one
+        digest stands for the last page: the same page again is known, so that a server
+        that repeats itself is seen, but not a single id of it.
         """
         if loose or self.newest is None:
-            return frozenset(digest for digest, page in self._ids.items() if page == self._page)
-        edge = frozenset(self._at_newest)
-        return edge | self._former_edge if self.newest == self._former_newest else edge
+            edge = frozenset(digest for digest, page in self._ids.items() if page == self._page)
+        else:
+            edge = frozenset(self._at_newest)
+            if self.newest == self._former_newest:
+                edge |= self._former_edge
+        return edge if len(edge) <= MAX_EDGE else frozenset((self._whole(),))
+
+    def _is_last_page_again(self) -> bool:
+        return self._page == 1 and not self.brought and self._whole() in self._former_edge
+
+    def _whole(self) -> bytes:
+        """
+        Give one digest of all ids of the last page, in whatever order they came.
+        """
+        ids = sorted(digest for digest, page in self._ids.items() if page == self._page)
+        return blake2b(b"".join(ids), digest_size=SIZE, person=b"page").digest()
 
     def minutes(self) -> dict[int, list[bytes]]:
         """

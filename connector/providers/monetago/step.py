@@ -7,10 +7,12 @@ No I/O happens here. A step takes pages until it can tell their order:
 - ascending: it ends with the first page that shows it, so that each page is committed
   by itself and a walk resumes inside;
 - a page descends: it takes all that is left of the walk, sorts it by (time, id), and the
-  whole is committed at once. Where that is more than ten pages the slice halves and the
+  whole is committed at once. Where that is too much for a step the slice halves and the
   walk starts anew; in the smallest slice the pages stay as they came, and are counted;
 - no two times yet (one event, or all at one moment): it goes on, because order cannot be
   known before another page.
+
+A step is full with ten pages or 20,000 rows, since it becomes one unit.
 
 An id on two pages of a walk says that rows moved meanwhile, or that equal times have no
 fixed order: for each such id another can have slipped through. Where the next walk would
@@ -27,9 +29,10 @@ from typing import Any
 from connector.errors import RetryError
 from connector.providers.monetago.counts import first_day
 from connector.providers.monetago.offset import Offset
+from connector.providers.monetago.rules import MAX_PAGES, MAX_ROWS, Rules
 from connector.providers.monetago.seen import MINUTE_MS
 from connector.providers.monetago.sieve import Sieve
-from connector.providers.monetago.walk import MAX_PAGES, Cursor, Rules, Walk
+from connector.providers.monetago.walk import Cursor, Walk
 from connector.unit import Json
 
 # Walks over one window running that may bring nothing new before it is left.
@@ -69,7 +72,7 @@ class Step:
         self._offset = offset
         self.walk: Walk = offset.cursor.walk or offset.cursor.begin(now_ms)
         self._sieve = Sieve(offset, rules.overlap_ms)
-        self._pages = 0
+        self._pages = self._rows = 0
         self._ended = False
         self._anew: Cursor | None = None
 
@@ -97,6 +100,7 @@ class Step:
             self._ended = True
             return True
         self._pages += 1
+        self._rows += len(events)
         stale = 0 if self._sieve.take(events, walk) else walk.stale + 1
         if stale >= _STALE and walk.brought:
             self._anew = replace(self._offset.cursor, walk=None)
@@ -121,9 +125,10 @@ class Step:
         walk = self.walk
         if walk.loose:
             return True
+        full = self._pages >= MAX_PAGES or self._rows >= MAX_ROWS
         if not self._sieve.descends:
-            return self._sieve.tells_order or self._pages >= MAX_PAGES
-        if self._pages < MAX_PAGES:
+            return self._sieve.tells_order or full
+        if not full:
             return False
         self._anew = self._offset.cursor.narrowed(walk, self._rules)
         if self._anew is None:

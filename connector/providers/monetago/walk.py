@@ -29,43 +29,13 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from connector.providers.digests import pack, unpack
+from connector.providers.monetago.rules import FIRST_SLICE_MS, MAX_PAGES, MAX_SLICE_MS, Rules
 from connector.providers.stored import MAX_MS, take_number
 from connector.unit import Json
-
-# The width of a window at first, and what it can grow to: 325 empty windows lead from
-# 1970 to now, and a window that turns out full holds no more than two months.
-FIRST_SLICE_MS = 24 * 3_600_000
-MAX_SLICE_MS = 64 * FIRST_SLICE_MS
-
-# A walk of more pages halves the slice, and no step holds more pages in memory.
-MAX_PAGES = 10
-
-_MINUTE_MS = 60_000
 
 # A start of 0 is asked for with the millisecond before it; no window is empty; and a
 # provider may send times before 1970.
 _LEAST = {"after": -1, "slice": 1, "newest": -MAX_MS, "repeated": -MAX_MS}
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """
-    The settings that shape a walk.
-
-    Attributes:
-        overlap_ms: How long after its event time an event may appear.
-        page_limit: Events to ask for in a page.
-    """
-
-    overlap_ms: int
-    page_limit: int
-
-    @property
-    def floor_ms(self) -> int:
-        """
-        The smallest slice.
-        """
-        return max(self.overlap_ms, _MINUTE_MS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +53,8 @@ class Walk:
         pages: How many pages came.
         newest: The highest event time so far.
         edge: What the next page may bring again: the ids of this walk at ``newest``;
-            where there is no order, those of the last page.
+            where there is no order, those of the last page. Too many of them are not
+            kept, but one digest of the whole last page: see ``Sieve.edge``.
         stale: Pages running that brought no id new to the walk.
         repeated: The lowest event time of an id that came on two pages.
         brought: Something of it was committed. Before that the walk is not stored.

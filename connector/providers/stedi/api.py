@@ -25,6 +25,7 @@ from connector.errors import RefusedError, RetryError
 from connector.providers.base import Page, Recount
 from connector.providers.digests import of_item, of_text
 from connector.providers.fields import parse_ms, read_text, write_ms
+from connector.providers.pages import check_count
 from connector.providers.stedi.offset import RING, Offset, hash_token, is_token
 from connector.providers.stedi.records import ID, MODE, TIME, TRANSACTIONS
 from connector.unit import Json
@@ -57,7 +58,7 @@ class TransactionsFeed:
 
     def __init__(self, *, base_url: str, page_size: int) -> None:
         self._fingerprint = sha256(base_url.encode()).hexdigest()
-        self._page_size = str(page_size)
+        self._page_size = page_size
 
     def fingerprint(self) -> str:
         """
@@ -88,11 +89,13 @@ class TransactionsFeed:
         Raises:
             RetryError: What the client raises; ``bad_envelope``: no list of items came;
                 ``bad_token``: the next token is no text of 1 to 1024 characters;
+                ``too_many_items``: far more than were asked for;
                 ``token_cycle``: it was used before; ``known_overflow``: more and more
                 items came without a token.
         """
         reply = await self._ask(client, offset)
         items = _items(reply.body)
+        check_count(items, self._page_size, "Stedi")
         token = _next_token(reply.body)
         new, after, notes = _advance(offset, items, token)
         if len(after.known) > _MAX_KNOWN:
@@ -121,7 +124,7 @@ class TransactionsFeed:
 
     async def _ask(self, client: Client, offset: Offset) -> Reply:
         if offset.token is not None:
-            return await client.get(_PATH, {"pageSize": self._page_size, "pageToken": offset.token})
+            return await client.get(_PATH, self._query(pageToken=offset.token))
         start = _clamp(offset, client)
         try:
             return await self._ask_from(client, start)
@@ -133,9 +136,10 @@ class TransactionsFeed:
             return await self._ask_from(client, earlier)
 
     async def _ask_from(self, client: Client, start: int) -> Reply:
-        return await client.get(
-            _PATH, {"pageSize": self._page_size, "startDateTime": write_ms(start)}
-        )
+        return await client.get(_PATH, self._query(startDateTime=write_ms(start)))
+
+    def _query(self, **position: str) -> dict[str, str]:
+        return {"pageSize": str(self._page_size), **position}
 
 
 def _clamp(offset: Offset, client: Client) -> int:
