@@ -35,7 +35,7 @@ demo: $(STAMP) ## See it work: a real Kafka, simulated providers, a kill -9
 
 .PHONY: test
 test: $(STAMP) ## Run all tests, on a real Kafka and a real registry
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
+	@$(BIN)/python -m pytest $(TESTS)
 
 .PHONY: unit
 unit: $(STAMP) ## Run the fast tests only
@@ -58,7 +58,7 @@ docs: $(STAMP) ## Write all that is generated in docs/ anew
 	@$(BIN)/python -m connector.docs
 
 .PHONY: bench
-bench: $(STAMP) ## Measure against a hand-written script and the ceiling (about 3 minutes)
+bench: $(STAMP) ## Measure against a hand-written script and the ceiling (about 6 minutes)
 	@$(BIN)/python -m benchmarks
 
 .PHONY: requirements

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 
 import structlog
 
-from connector.errors import TopicError
+from connector.errors import TopicError, place_of
 from connector.shard import Shard
 
 log = structlog.get_logger()
@@ -141,7 +141,7 @@ class Assignments:
         except asyncio.CancelledError:
             raise
         except BaseException as failure:  # noqa: BLE001 - the worker ends, visibly
-            log.error("shard_failed", shard=shard.number, type=type(failure).__name__)
+            log.error("shard_failed", shard=shard.number, **place_of(failure))
             self._fail(failure)
         if shard.fatal is not None:
             self._fail(shard.fatal)

@@ -12,6 +12,7 @@ Every error of the connector, sorted by what the reader of it does next.
     ├── ReloadError             the position in memory is worthless: read Kafka again
     │   └── FencedError         somebody else initialised our transactional id
     ├── RejectedRecordError     this one item cannot be a record: dead letter
+    ├── InternalError           a mistake of ours: the process ends
     └── StoppedError            nothing helps but a person; says which remedy
         ├── SettingsError       the settings are wrong (exit code 2)
         ├── RefusedError        the provider refuses the request for good (4xx)
@@ -102,6 +103,12 @@ class RejectedRecordError(ConnectorError):
         self.detail = detail
 
 
+class InternalError(ConnectorError):
+    """
+    A mistake of ours that no restart of a task can mend; the process ends with 1.
+    """
+
+
 class StoppedError(ConnectorError):
     """
     Waits for a person. The task stands still, visibly, until something changes.
@@ -145,3 +152,16 @@ class TopicError(StoppedError):
     """
     A topic is missing, was replaced, or has settings that cannot be worked with.
     """
+
+
+def place_of(failure: BaseException) -> dict[str, str]:
+    """
+    Tell an unexpected error by type and place; its text may hold what a provider sent.
+    """
+    trace = failure.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = "unknown"
+    if trace is not None:
+        where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+    return {"type": type(failure).__name__, "at": where}

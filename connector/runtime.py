@@ -22,10 +22,12 @@ from typing import Any
 from confluent_kafka.admin import AdminClient
 
 from connector.admin.metrics import HttpMetrics, Metrics
+from connector.encoding import schemas
 from connector.encoding.registry import open_encoding
-from connector.errors import TopicError
+from connector.errors import OutsideError, TopicError
 from connector.kafka import topics
 from connector.kafka.hashing import shard_of
+from connector.kafka.members import members
 from connector.kafka.producer import TransactionalProducer, transactional_config
 from connector.kafka.reader import Reader
 from connector.kafka.replay import Replays
@@ -39,8 +41,6 @@ from connector.settings import Settings
 from connector.upstream.client import Client
 from connector.upstream.retry import Backoff
 from connector.upstream.timing import wall_ms
-
-PROGRESS_SCHEMA = "core/progress.avsc"
 
 
 def topic_specs(settings: Settings, brokers: int) -> list[topics.TopicSpec]:
@@ -166,7 +166,6 @@ class Runtime:
             for name in session.state.source_partitions()
             if name.partition("/")[0] not in names
         ]
-        self.metrics.unknown_offsets.set(sum(map(len, self.unknown.values())))
 
 
 async def connect(settings: Settings, metrics: Metrics) -> Runtime:
@@ -181,6 +180,7 @@ async def connect(settings: Settings, metrics: Metrics) -> Runtime:
     logger = librdkafka_logger()
     admin = AdminClient(settings.kafka.admin(), logger=logger)
     brokers = await asyncio.to_thread(topics.brokers, admin)
+    await asyncio.to_thread(_refuse_to_replace, admin, settings)
     specs = topic_specs(settings, brokers)
     infos = await asyncio.to_thread(topics.ensure, admin, specs, may_create=settings.topic_create)
     feeds: list[FeedParts] = []
@@ -188,7 +188,7 @@ async def connect(settings: Settings, metrics: Metrics) -> Runtime:
     async with AsyncExitStack() as stack:
         encoding = await open_encoding(settings.registry)
         stack.push_async_callback(encoding.aclose)
-        progress = await encoding.prepare(settings.progress_topic, PROGRESS_SCHEMA)
+        progress = await encoding.prepare(settings.progress_topic, schemas.PROGRESS)
         replays = Replays(
             Reader(
                 settings.kafka.consumer(), group_id=f"{settings.group_id}-replay", logger=logger
@@ -255,3 +255,22 @@ async def connect(settings: Settings, metrics: Metrics) -> Runtime:
         replays=replays,
         opened=opened,
     )
+
+
+def _refuse_to_replace(admin: AdminClient, settings: Settings) -> None:
+    """
+    Leave an offsets topic that was deleted under running workers missing (DESIGN section 4).
+
+    Raises:
+        OutsideError: It is missing, and there are workers.
+    """
+    name = settings.offsets_topic
+    if name in topics.describe(admin, [name]):
+        return
+    workers = members(admin, settings.group_id)
+    if workers:
+        raise OutsideError(
+            f"The offsets topic {name} is missing while {len(workers)} workers run: it was "
+            "deleted under them, and is not made anew before they have stopped.",
+            cause="offsets_topic",
+        )

@@ -35,6 +35,7 @@ from connector.kafka.producer import Transaction, TransactionalProducer
 from connector.kafka.state import ShardState
 from connector.session import Session
 from connector.upstream.retry import Backoff
+from connector.waiting import unless
 
 log = structlog.get_logger()
 
@@ -170,7 +171,7 @@ class Shard:
             self.stage = Stage.REPLAYING
             began = time.monotonic()
             # It waits for transactions of others; a stop must not wait with it.
-            values = await self._unless_stopping(self._parts.replay(self.number))
+            values = await unless(self._stopping, self._parts.replay(self.number))
             self._parts.metrics.replay_seconds.observe(time.monotonic() - began)
             if values is not None and not self._stopping.is_set():
                 await self._run(thread, holder[0], ShardState(self.number, values))
@@ -194,8 +195,13 @@ class Shard:
         self, thread: ThreadPoolExecutor, producer: TransactionalProducer, state: ShardState
     ) -> None:
         async def commit(transaction: Transaction) -> float:
-            seconds = await self._on(thread, lambda: producer.send(transaction))
+            try:
+                seconds = await self._on(thread, lambda: producer.send(transaction))
+            except ConnectorError as failure:
+                self._parts.metrics.transactions.labels(self.number, _outcome(failure)).inc()
+                raise
             self._backoff.reset()
+            self.last_error = None
             return seconds
 
         if state.shards not in {None, self._parts.shards}:
@@ -215,7 +221,6 @@ class Shard:
             await session.begin_epoch(self._parts.shards)
         self.session = session
         self.stage = Stage.RUNNING
-        self.last_error = None
         self._parts.metrics.shard_owned.labels(self.number).set(1)
         log.info("shard_running", shard=self.number, offsets=len(state.source_partitions()))
         await self._supervise(session)
@@ -242,7 +247,7 @@ class Shard:
         """
         Prove ownership, or wait a moment where it cannot be proven.
         """
-        proof = await self._unless_stopping(self._parts.group.prove(self.number))
+        proof = await unless(self._stopping, self._parts.group.prove(self.number))
         if proof is Proof.OURS:
             return True
         if proof is not None:
@@ -253,15 +258,11 @@ class Shard:
         return False
 
     async def _again(self, failure: ConnectorError, cause: str) -> None:
+        # Its frames hold the session, and with it a state that may be large.
+        failure.__traceback__ = failure.__context__ = None
         if self._stopping.is_set():
             return
         self._failed(failure, cause)
-        outcome = (
-            "fenced"
-            if isinstance(failure, FencedError)
-            else ("aborted" if cause == "kafka_abort" else "unknown")
-        )
-        self._parts.metrics.transactions.labels(self.number, outcome).inc()
         self.stage = Stage.BACKING_OFF
         await self._pause(self._backoff.next_delay(failure))
 
@@ -275,16 +276,6 @@ class Shard:
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
 
-    async def _unless_stopping(self, question: Awaitable[T]) -> T | None:
-        asked = asyncio.ensure_future(question)
-        stopping = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait({asked, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if not asked.done():
-            asked.cancel()
-            return None
-        return asked.result()
-
     @staticmethod
     async def _on(thread: ThreadPoolExecutor, call: Callable[[], T]) -> T:
         def bare() -> T:
@@ -297,3 +288,13 @@ class Shard:
                 raise failure.with_traceback(None) from None
 
         return await asyncio.get_running_loop().run_in_executor(thread, bare)
+
+
+def _outcome(failure: ConnectorError) -> str:
+    """
+    Name how a transaction ended, for its metric.
+    """
+    if isinstance(failure, FencedError):
+        return "fenced"
+    aborted = isinstance(failure, RetryError) and failure.cause == "kafka_abort"
+    return "aborted" if aborted else "unknown"

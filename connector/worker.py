@@ -16,12 +16,13 @@ import structlog
 
 from connector.admin.metrics import Metrics
 from connector.assignments import Assignments
-from connector.errors import ConnectorError, RetryError, StoppedError, TopicError
+from connector.errors import ConnectorError, RetryError, SettingsError, StoppedError, TopicError
 from connector.kafka.group import Group, group_config
 from connector.runtime import Runtime
 from connector.settings import Settings
 from connector.shard import Shard, ShardParts
 from connector.upstream.retry import Backoff
+from connector.waiting import unless
 
 log = structlog.get_logger()
 
@@ -129,10 +130,8 @@ class Worker:
         backoff = Backoff(first=0.5, cap=30.0)
         while not self._stop.is_set():
             try:
-                runtime = await self._unless_stopped(
-                    self._make_runtime(self.settings, self.metrics)
-                )
-            except TopicError:
+                runtime = await unless(self._stop, self._make_runtime(self.settings, self.metrics))
+            except (TopicError, SettingsError):
                 raise
             except (RetryError, StoppedError) as failure:
                 self.waiting_for = str(failure)
@@ -145,19 +144,6 @@ class Worker:
                 self.waiting_for = None
                 return runtime
         return None
-
-    async def _unless_stopped(self, connecting: Awaitable[Runtime]) -> Runtime | None:
-        """
-        Connect, or give up as soon as a stop is asked for.
-        """
-        connected = asyncio.ensure_future(connecting)
-        stopped = asyncio.create_task(self._stop.wait())
-        await asyncio.wait({connected, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        if not connected.done():
-            connected.cancel()
-            await asyncio.wait({connected})
-        return None if connected.cancelled() else connected.result()
 
     async def _serve(self, runtime: Runtime) -> None:
         parts = ShardParts(
@@ -191,6 +177,9 @@ class Worker:
             logger=runtime.kafka_logger,
         )
         self._group = group
+        self.metrics.unknown_offsets.set_function(
+            lambda: sum(len(runtime.unknown.get(number, ())) for number in assignments.shards)
+        )
         group.start()
         watch = asyncio.create_task(self._watch(runtime, group))
         watch.add_done_callback(self._on_watch_done)

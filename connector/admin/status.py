@@ -83,7 +83,11 @@ class WorkerStatus:
             "member": bool(group and group.joined),
             "shards_total": runtime.shards if runtime else None,
             "shards": [_shard(shard) for _, shard in sorted(worker.shards.items())],
-            "feeds": [_feed(feed) for feed in feeds if feed.shard in worker.shards],
+            "feeds": [
+                _feed(feed, worker.shards[feed.shard])
+                for feed in feeds
+                if feed.shard in worker.shards
+            ],
         }
 
 
@@ -99,5 +103,11 @@ def _shard(shard: Shard) -> dict[str, Any]:
     }
 
 
-def _feed(feed: FeedStatus) -> dict[str, Any]:
-    return {**asdict(feed), "state": feed.state.value}
+def _feed(feed: FeedStatus, shard: Shard) -> dict[str, Any]:
+    told = {**asdict(feed), "state": feed.state.value}
+    if shard.stage is not Stage.RUNNING:
+        told["state"] = f"shard {shard.stage.value}"
+    if told["error"] is None:
+        # Until a commit succeeds again, a feed is not better off than its shard.
+        told["error"] = shard.last_error
+    return told

@@ -175,7 +175,7 @@ def _check_topics(settings: Settings, admin: AdminClient, brokers: int) -> Rung:
             )
         _try_creation(admin, missing)
     except ConnectorError as error:
-        return Rung("topics", str(error), EXIT_OUTSIDE, tuple(notes))
+        return Rung("topics", str(error), _code(error), tuple(notes))
     notes += [f"{spec.name} will be created" for spec in missing]
     return Rung("topics", f"{len(infos)} there, {len(missing)} to be created", 0, tuple(notes))
 

@@ -19,7 +19,7 @@ from connector.cli.tables import wide_console
 from connector.config.values import Start
 from connector.encoding.json import JsonError, dumps, loads
 from connector.errors import SettingsError, StoppedError
-from connector.kafka.offsets import Offsets
+from connector.kafka.offsets import Offsets, stored_offset
 from connector.kafka.state import ShardState
 from connector.logs import librdkafka_logger
 from connector.providers.base import Feed
@@ -173,14 +173,23 @@ def _change(
         _compare(state, source_partition, parts)
         return replace(state)
 
-    offsets.change(shard, plan)
-    click.echo("Stored. The numbering of records (seq) begins a new epoch.")
+    if offsets.change(shard, plan):
+        click.echo("Stored. The numbering of records (seq) begins a new epoch.")
+    else:
+        click.echo("It is stored already; nothing was changed.")
 
 
 def _compare(state: ShardState, source_partition: str, parts: Mapping[str, Json] | None) -> None:
-    before = state.get(source_partition)
-    click.echo(f"  before: {_show(before.get('offset') if before else None)}")
+    click.echo(f"  before: {_before(state, source_partition)}")
     click.echo(f"  after:  {_show(parts[''] if parts else None)}")
+
+
+def _before(state: ShardState, source_partition: str) -> str:
+    try:
+        state.get(source_partition)
+    except StoppedError as failure:
+        return f"unreadable: {failure.message}"
+    return _show(stored_offset(state, source_partition))
 
 
 def _show(offset: Json | None) -> str:
@@ -254,13 +263,17 @@ def _feed(settings: Settings, source_partition: str) -> Feed[Any]:
 
 
 def _row(state: ShardState, name: str) -> dict[str, Any]:
-    stored = state.get(name) or {}
+    try:
+        stored = state.get(name) or {}
+    except StoppedError as failure:
+        # It is shown, so that set or reset can put another in its place.
+        stored = {"offset": {"unreadable": failure.message}}
     committed = stored.get("committed_at")
     return {
         "source_partition": name,
         "shard": state.shard,
         "offset": stored.get("offset"),
-        "parts": len(state.parts(name)),
+        "parts": len(state.part_names(name)),
         "committed_at": datetime.fromtimestamp(committed / 1000, UTC).isoformat(
             timespec="milliseconds"
         )

@@ -17,7 +17,7 @@ import structlog
 from connector.admin import server
 from connector.admin.metrics import Metrics
 from connector.admin.status import WorkerStatus
-from connector.errors import SettingsError
+from connector.errors import ConnectorError, InternalError, SettingsError, place_of
 from connector.logs import configure
 from connector.runtime import connect
 from connector.settings import Settings, load_settings
@@ -48,6 +48,14 @@ async def run_worker(settings: Settings) -> None:
     log.info("worker_started", name=settings.name, admin_port=port, pid=os.getpid())
     try:
         await worker.run()
+    except ConnectorError:
+        raise
+    except Exception as failure:  # noqa: BLE001 - the last wall before the process ends
+        # Its text may hold data of a provider: only the type and the place are told.
+        log.critical("internal_failure", **place_of(failure))
+        raise InternalError(
+            f"Internal failure ({type(failure).__name__}); the log has its place."
+        ) from None
     finally:
         await runner.cleanup()
 

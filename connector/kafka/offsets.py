@@ -13,13 +13,12 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from connector.errors import ConnectorError, OutsideError, StoppedError, TopicError
+from connector.errors import ConnectorError, StoppedError, TopicError
 from connector.kafka import topics
-from connector.kafka.errors import explain, kafka_error
 from connector.kafka.hashing import shard_of
+from connector.kafka.members import members
 from connector.kafka.producer import Transaction, TransactionalProducer, transactional_config
 from connector.kafka.reader import Reader
 from connector.kafka.replay import OffsetsReader
@@ -27,6 +26,17 @@ from connector.kafka.state import SHARD_KEY, VERSION, ShardState, part_key
 from connector.unit import Json
 
 _TIMEOUT = 15.0
+
+
+def stored_offset(state: ShardState, source_partition: str) -> Json | None:
+    """
+    Give the cursor that is stored; None if there is none, or none that can be read.
+    """
+    try:
+        stored = state.get(source_partition)
+    except StoppedError:
+        return None
+    return stored.get("offset") if stored else None
 
 
 class Offsets:
@@ -101,19 +111,9 @@ class Offsets:
             StoppedError: There are members.
             OutsideError: Kafka did not answer.
         """
-        future = self._admin.describe_consumer_groups([self._group_id])[self._group_id]
-        try:
-            members = future.result(_TIMEOUT).members
-        except KafkaException as failure:
-            raise OutsideError(
-                f"Kafka: group {self._group_id} cannot be described "
-                f"({explain(kafka_error(failure))}).",
-                cause="kafka",
-            ) from None
-        except TimeoutError:
-            raise OutsideError("Kafka: no answer about the group.", cause="kafka") from None
-        if members:
-            raise members_error(self._group_id, members)
+        found = members(self._admin, self._group_id)
+        if found:
+            raise members_error(self._group_id, found)
 
     def change(
         self, shard: int, plan: Callable[[ShardState], Mapping[str, Json | None]]
@@ -173,7 +173,8 @@ class Offsets:
         Plan a new offset for a source partition, or its reset.
 
         All parts beside the old one go, and ``seq`` begins a new epoch: what is read
-        again is then told from what was repeated by mistake.
+        again is then told from what was repeated by mistake. The offset that is stored
+        already changes nothing: without its parts, ids among them, it would repeat records.
 
         Args:
             source_partition: ``<source>/<stream>``.
@@ -183,8 +184,15 @@ class Offsets:
 
         def plan(state: ShardState) -> Mapping[str, Json | None]:
             now = self._clock_ms()
+            if (
+                parts is not None
+                and parts.keys() == {""}
+                and stored_offset(state, source_partition) == parts[""]
+            ):
+                return {}
             changes: dict[str, Json | None] = {
-                part_key(source_partition, name): None for name in state.parts(source_partition)
+                part_key(source_partition, name): None
+                for name in state.part_names(source_partition)
             }
             for name, part in (parts or {}).items():
                 if name:

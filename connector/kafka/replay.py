@@ -62,10 +62,12 @@ class OffsetsReader:
             for record in batch:
                 if record.key is None:
                     continue
+                # A key of somebody else need not be text; it is counted, and kept.
+                key = record.key.decode(errors="backslashreplace")
                 if record.value is None:
-                    values.pop(record.key.decode(), None)
+                    values.pop(key, None)
                 else:
-                    values[record.key.decode()] = record.value
+                    values[key] = record.value
         return values
 
     def close(self) -> None:

@@ -71,10 +71,17 @@ class ShardState:
 
     def __init__(self, shard: int, values: Mapping[str, bytes]) -> None:
         self.shard = shard
-        self._values = {key: parse_value(key, value) for key, value in values.items()}
+        self._values: dict[str, dict[str, Any]] = {}
+        # One value that cannot be read stops whom it belongs to, and nobody else.
+        self._unreadable: dict[str, StoppedError] = {}
         self._parts: dict[str, set[str]] = {}
-        for key in self._values:
+        for key, value in values.items():
+            try:
+                self._values[key] = parse_value(key, value)
+            except StoppedError as failure:
+                self._unreadable[key] = failure
             self._index(key)
+        self._check_record()
 
     @property
     def shards(self) -> int | None:
@@ -95,21 +102,39 @@ class ShardState:
     def get(self, key: str) -> dict[str, Any] | None:
         """
         Give the stored value of a key, its envelope included.
+
+        Raises:
+            StoppedError: It cannot be read.
         """
+        if key in self._unreadable:
+            raise self._unreadable[key]
         return self._values.get(key)
 
     def parts(self, source_partition: str) -> dict[str, Json]:
         """
         Give what is stored beside a cursor, by name of the part, without envelopes.
+
+        Raises:
+            StoppedError: A part cannot be read.
         """
-        names = self._parts.get(source_partition, ())
-        return {name: self._values[part_key(source_partition, name)]["part"] for name in names}
+        found = {}
+        for name in self.part_names(source_partition):
+            value = self.get(part_key(source_partition, name)) or {}
+            found[name] = value.get("part")
+        return found
+
+    def part_names(self, source_partition: str) -> frozenset[str]:
+        """
+        Name what is stored beside a cursor, whether it can be read or not.
+        """
+        return frozenset(self._parts.get(source_partition, ()))
 
     def source_partitions(self) -> list[str]:
         """
-        List the source partitions that have an offset here.
+        List the source partitions that have an offset here, whether it can be read or not.
         """
-        return sorted(key for key in self._values if key != SHARD_KEY and PART not in key)
+        keys = self._values.keys() | self._unreadable.keys()
+        return sorted(key for key in keys if key != SHARD_KEY and PART not in key)
 
     def begin(self, shards: int, now_ms: int) -> dict[str, Json]:
         """
@@ -154,14 +179,34 @@ class ShardState:
         Take over what a commit has made true.
         """
         for key, value in changes.items():
-            if value is None:
-                if self._values.pop(key, None) is not None and PART in key:
-                    owner, part = key.split(PART, 1)
-                    self._parts[owner].discard(part)
-            else:
-                if key not in self._values:
-                    self._index(key)
+            self._unreadable.pop(key, None)
+            if value is not None:
                 self._values[key] = value
+                self._index(key)
+                continue
+            self._values.pop(key, None)
+            if PART in key:
+                owner, part = key.split(PART, 1)
+                self._parts.get(owner, set()).discard(part)
+
+    def _check_record(self) -> None:
+        """
+        Refuse a shard's own record that cannot be counted on with.
+        """
+        record = self.get(SHARD_KEY)
+        if record is None:
+            return
+        counters = record.get("counters")
+        if (
+            type(record.get("shards")) is not int
+            or type(record.get("epoch")) is not int
+            or not isinstance(counters, dict)
+            or not all(type(count) is int for count in counters.values())
+        ):
+            raise StoppedError(
+                f"The record of shard {self.shard} in the offsets topic is incomplete.",
+                remedy="Was something else written to the offsets topic? Restore it.",
+            )
 
     def _index(self, key: str) -> None:
         if PART in key:

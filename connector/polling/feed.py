@@ -10,7 +10,9 @@ work is lost and none is done twice.
 from __future__ import annotations
 
 import asyncio
+import random
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,10 +20,12 @@ import structlog
 
 from connector.errors import (
     ConnectorError,
+    CredentialsError,
     FingerprintError,
     LostOffsetError,
     RetryError,
     StoppedError,
+    place_of,
 )
 from connector.kafka.state import VERSION, part_key
 from connector.polling.parts import FeedParts, SessionPort
@@ -34,6 +38,8 @@ log = structlog.get_logger()
 # How often a stream tells downstream how far it is, and how long a checkpoint that
 # carries no record may wait.
 _PROGRESS_SECONDS = 60.0
+# Secrets that come from files are read again at each attempt.
+_REMEDY = "Renew the secret, in its file or by a restart, or the rights of its owner."
 # How often a feed looks again at what its overlap has passed.
 _RECOUNT_SECONDS = 24 * 3600.0
 
@@ -76,6 +82,16 @@ class FeedTask:
         """
         Poll for ever; ends by cancellation only.
         """
+        try:
+            await self._poll_for_ever()
+        finally:
+            # What another worker serves from now on is not ours to measure.
+            metrics = self._parts.metrics
+            for gauge in (metrics.source_lag_seconds, metrics.inflight_records, metrics.stopped):
+                with suppress(KeyError):
+                    gauge.remove(*self._labels)
+
+    async def _poll_for_ever(self) -> None:
         while True:
             try:
                 await self._from_committed()
@@ -89,7 +105,7 @@ class FeedTask:
                 # The text of an unknown error may hold data of the provider: only its type
                 # and its place are told (invariant 9).
                 self._parts.metrics.fatal_errors.labels("internal").inc()
-                log.error("internal_error", source_partition=self._name, **_place(failure))
+                log.error("internal_error", source_partition=self._name, **place_of(failure))
                 await self._retry(
                     RetryError(f"Internal error ({type(failure).__name__}).", cause="internal"),
                     "internal",
@@ -105,7 +121,8 @@ class FeedTask:
             self._backoff.reset()
             if page.caught_up:
                 await self._maybe_recount(position)
-                await asyncio.sleep(self._parts.poll_interval)
+                # Only longer: many workers and feeds must not ask in step (invariant 7).
+                await asyncio.sleep(self._parts.poll_interval * random.uniform(1.0, 1.1))  # noqa: S311
 
     async def _load(self) -> _Position:
         stored = self._session.state.get(self._name)
@@ -249,7 +266,13 @@ class FeedTask:
         # Stored, or a worker that restarts every day would never look.
         if now - position.stored.setdefault("recounted_at", now) < _RECOUNT_SECONDS * 1000:
             return
-        recount = await self._feed.recount(self._parts.client, position.offset)
+        try:
+            recount = await self._feed.recount(self._parts.client, position.offset)
+        except ConnectorError as failure:
+            # It only measures: what it cannot read must not stop what we can.
+            recount = None
+            self._parts.metrics.retries.labels(self._parts.source, "recount").inc()
+            log.warning("recount_failed", source_partition=self._name, error=str(failure))
         if recount is not None:
             if recount.next_offset is not None:
                 position.offset = recount.next_offset
@@ -284,18 +307,24 @@ class FeedTask:
         metrics.inflight_records.labels(*labels).set(self._session.inflight(self._name))
         metrics.stopped.labels(*labels).set(0)
         if page.complete_until is not None:
+            # Asked for when it is scraped: it has to grow while nothing comes.
+            if status.complete_until_ms is None:
+                metrics.source_lag_seconds.labels(*labels).set_function(self._lag)
             status.complete_until_ms = page.complete_until
-            lag = max(0, self._parts.clock_ms() - page.complete_until)
-            metrics.source_lag_seconds.labels(*labels).set(lag / 1000)
         status.last_poll_ms = page.polled_at
         status.state = FeedState.CAUGHT_UP if page.caught_up else FeedState.CATCHING_UP
         status.error = status.remedy = status.retry_at_ms = None
+
+    def _lag(self) -> float:
+        until = self._status.complete_until_ms
+        return 0.0 if until is None else max(0, self._parts.clock_ms() - until) / 1000
 
     async def _retry(self, failure: ConnectorError, cause: str) -> None:
         delay = self._backoff.next_delay(failure)
         self._parts.metrics.retries.labels(self._parts.source, cause).inc()
         self._status.state = FeedState.RETRYING
         self._status.error = str(failure)
+        self._status.remedy = _REMEDY if isinstance(failure, CredentialsError) else None
         self._status.retry_at_ms = self._parts.clock_ms() + int(delay * 1000)
         log.warning(
             "feed_retries",
@@ -315,11 +344,3 @@ class FeedTask:
         # What came before the item that stopped us is committed; nothing else happens
         # until a person acts and the shard begins again.
         await asyncio.Event().wait()
-
-
-def _place(failure: BaseException) -> dict[str, Any]:
-    trace = failure.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "unknown"
-    return {"type": type(failure).__name__, "at": where}

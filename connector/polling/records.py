@@ -128,9 +128,6 @@ class RecordMaker:
             )
         digest = hashlib.sha256(canonical(item)).hexdigest()
         value = dumps(item)
-        largest = self.limits.dead_letters - _RECORD_OVERHEAD - _RECORD_OVERHEAD
-        if len(value) > largest:
-            value = _stub(value, digest)
         # The names are Kafka Connect's for its dead letter queue (KIP-298).
         headers = (
             ("__connect.errors.topic", self.topic.encode()),
@@ -140,6 +137,9 @@ class RecordMaker:
             ("__connect.errors.exception.class.name", type(rejected).__name__.encode()),
             ("__connect.errors.exception.message", reason.encode()),
         )
+        beside = len(key or b"") + sum(len(name) + len(text) for name, text in headers)
+        if len(value) + beside > self.limits.dead_letters - 2 * _RECORD_OVERHEAD:
+            value = _stub(value, digest)
         return Message(
             self.dead_letters, key or self.source.encode(), value, digest[:32], None, headers
         )

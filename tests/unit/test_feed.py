@@ -347,10 +347,48 @@ async def test_a_refusal_waits_for_a_person(bench: Bench) -> None:
     """A 4xx that no repetition changes stops the feed visibly."""
     bench.feed.script = [RefusedError("400 from example.", remedy="Look at it.")]
 
-    await bench.until(lambda: bench.status.state is FeedState.STOPPED)
+    stopped = bench.metrics.stopped.labels("example", "things")
+    await bench.until(lambda: stopped._value.get() == 1)
 
     assert "Look at it." == bench.status.remedy
-    assert 1 == bench.metrics.stopped.labels("example", "things")._value.get()
+
+
+async def test_a_second_look_that_fails_disturbs_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recount only measures: a refusal of it neither stops nor delays the feed."""
+    monkeypatch.setattr(module, "_RECOUNT_SECONDS", 0.0)
+
+    async def recount(_client: Any, _offset: int) -> Recount | None:
+        raise RefusedError("400 from example.")
+
+    bench.feed.recount = recount  # type: ignore[method-assign] - scripted
+    bench.feed.script = [lambda offset: page(offset, [], caught_up=True), items("a")]
+
+    await bench.until_idle()
+
+    assert ["a"] == bench.ids()
+    assert bench.status.error is None
+
+
+async def test_the_lag_grows_while_nothing_comes(bench: Bench) -> None:
+    """The gauge is computed when it is scraped, and goes with the feed."""
+    seen: list[float | None] = []
+
+    def lag() -> float | None:
+        return bench.metrics.registry.get_sample_value(
+            "connector_source_lag_seconds", {"source": "example", "stream": "things"}
+        )
+
+    def look(offset: int) -> Page[int]:
+        seen.append(lag())
+        return page(offset, [])
+
+    bench.feed.script = [lambda o: page(o, [], complete_until=NOW - 7000), look]
+
+    await bench.until_idle()
+
+    assert ([7.0], None) == (seen, lag())
 
 
 async def test_a_checkpoint_without_records_is_throttled(bench: Bench) -> None:

@@ -69,9 +69,48 @@ def test_a_replay_finds_the_parts_again() -> None:
 
 @pytest.mark.parametrize("value", [b"{", b"[]", b'"x"', b"{}", b'{"v": 2}', b'{"v": "1"}'])
 def test_what_cannot_be_read_is_refused_by_key(value: bytes) -> None:
-    """A broken value, or one of a later release, stops the shard and names the key."""
+    """A broken value, or one of a later release, stops its owner and nobody else."""
+    state = ShardState(0, {"m/activity": value, "s/t": b'{"v": 1, "offset": 5}'})
+
     with pytest.raises(StoppedError, match="m/activity"):
-        ShardState(0, {"m/activity": value})
+        state.get("m/activity")
+
+    assert {"v": 1, "offset": 5} == state.get("s/t")
+    assert ["m/activity", "s/t"] == state.source_partitions()
+
+
+def test_a_broken_value_can_be_overwritten() -> None:
+    """What offsets set and reset store takes the place of what cannot be read."""
+    state = ShardState(0, {"m/a": b"{", "m/a#seen/1": b"{"})
+    assert {"seen/1"} == state.part_names("m/a")
+
+    state.apply({"m/a": {"v": 1, "offset": None}, "m/a#seen/1": None})
+
+    assert {"v": 1, "offset": None} == state.get("m/a")
+    assert {} == state.parts("m/a")
+
+
+def test_a_broken_part_stops_its_owner() -> None:
+    """Ids that cannot be read must not be taken for none."""
+    state = ShardState(0, {"m/a": b'{"v": 1, "offset": {}}', "m/a#seen/1": b"{"})
+
+    with pytest.raises(StoppedError, match="seen/1"):
+        state.parts("m/a")
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b"{",
+        b'{"v": 1}',
+        b'{"v": 1, "shards": 8, "epoch": "x", "counters": {}}',
+        b'{"v": 1, "shards": 8, "epoch": 1, "counters": {"t": "1"}}',
+    ],
+)
+def test_a_shard_without_its_numbers_is_refused(record: bytes) -> None:
+    """The shard's own record has to be whole: its numbers must go on."""
+    with pytest.raises(StoppedError):
+        ShardState(0, {SHARD_KEY: record})
 
 
 def test_unknown_fields_of_a_value_are_kept() -> None:
