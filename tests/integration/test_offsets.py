@@ -230,7 +230,7 @@ def test_set_takes_what_get_gives_and_fences_zombies(scene: Scene, worker: MakeW
     scene.wait_delivered()
     assert one.stop() == 0
     for stream in (STEDI, MONETAGO):
-        seen = records(scene, f"{stream.source}.{stream.name}")
+        seen = records(scene, f"{stream.provider}.{stream.name}")
         offered = sorted(str(each.id) for each in scene.offered(stream))
         assert offered == sorted(str(each.id) for each in seen)
     assert verified(scene)["clean"]
