@@ -6,8 +6,10 @@ The life of a shard: proof, fence, proof, replay, work, and from the top again.
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import traceback
+import weakref
 from collections.abc import Awaitable, Mapping
 from dataclasses import replace
 
@@ -284,3 +286,31 @@ async def test_a_stop_lets_a_transaction_finish(shard: Shard, world: World) -> N
     shard.stop()
     assert not shard._abandon.is_set()
     await asyncio.wait_for(task, 10)
+
+
+async def test_a_failed_session_is_forgotten_at_once(
+    shard: Shard, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state of a session may be large; it does not wait until memory is tidied up."""
+    sessions: list[weakref.ref[Session]] = []
+    again = Shard._again
+
+    def tasks(session: Session) -> list[Awaitable[None]]:
+        sessions.append(weakref.ref(session))
+        return world.tasks(session)
+
+    async def look(failing: Shard, failure: ConnectorError, cause: str) -> None:
+        await again(failing, failure, cause)
+        alive.append(sum(session() is not None for session in sessions))
+
+    alive: list[int] = []
+    shard._parts = replace(shard._parts, tasks=tasks)
+    monkeypatch.setattr(Shard, "_again", look)
+    world.failures = [FencedError("fenced"), RetryError("no")]
+    gc.disable()
+    try:
+        await until_worked(shard, world)
+    finally:
+        gc.enable()
+
+    assert [0, 0] == alive
