@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import (
     AdminClient,
@@ -21,6 +22,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from connector.cli import connector
 from connector.kafka.hashing import shard_of
 from connector.sandbox import Sandbox
 from connector.sandbox.simulators.runner import SimulatorProcess
@@ -69,12 +71,11 @@ def _caught_up(one: Worker, source_partition: str) -> bool:
 
 def offsets(scene: Scene, *arguments: str, code: int = 0) -> str:
     """
-    Run one ``connector offsets``; give all that it printed.
+    Run one ``connector offsets`` in this process, to save its start; give what it printed.
     """
-    done = command(scene.environment, "offsets", *arguments)
-    text = done.stdout + done.stderr
-    assert done.returncode == code, text
-    return text
+    done = CliRunner().invoke(connector, ["offsets", *arguments], env=scene.environment)
+    assert done.exit_code == code, done.output
+    return done.output
 
 
 def everything(scene: Scene) -> list[tuple[int, int]]:
@@ -268,13 +269,11 @@ def test_a_lost_offsets_topic_never_silently_starts_over(
     Deleted under a running worker it ends the worker, which does not create it anew;
     started again, no feed whose topic holds records begins before a person has chosen.
     """
-    scene.come(rate=20.0)
-    one = worker(scene.environment).start()
-    scene.wait_more(60)
+    one = run_through(scene, worker(scene.environment))
+    one.start().wait_ready()
     delete_topic(admin, scene.offsets_topic)
-    # It looks every 10 s, and its transactions fail only after 15 s.
-    assert one.wait(35.0) == 2
-    scene.quiet()
+    # It looks every 10 s.
+    assert one.wait(25.0) == 2
     assert "was deleted" in one.tail()
     assert not exists(admin, scene.offsets_topic)
     written = [len(read_all(scene.bootstrap, topic)) for topic in scene.data_topics]
