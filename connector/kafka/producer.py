@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from connector.errors import ReloadError
+from connector.errors import ConnectorError, ReloadError
 from connector.kafka.errors import Next, as_connector_error, kafka_error, next_step
 from connector.unit import Message
 
@@ -28,6 +28,13 @@ _POLL_EVERY = 1000
 _DEFAULT_BATCH_SIZE = 1_000_000
 # A batch has a header of 61 bytes, a record up to 30 more than key, value, headers.
 _BATCH_OVERHEAD = 1024
+
+
+# librdkafka 2.16.0 now and then corrupts its memory when a fenced transactional producer is
+# destroyed: "tcache_thread_shutdown(): unaligned tcache chunk detected", and the process is
+# gone (tests/integration/test_fencing.py shows it within a minute). A handle that is kept
+# costs a few threads and about 1 MB; fences are rare.
+_FENCED_HANDLES: list[Producer] = []
 
 
 class StateWrite(NamedTuple):
@@ -127,6 +134,7 @@ class TransactionalProducer:
         self._timeout = float(config["transaction.timeout.ms"]) / 1000
         self._disconnects = 0
         self._worn = False
+        self._fenced = False
         self._producer = Producer(dict(config), logger=logger, error_cb=self._on_error)
 
     def init(self) -> None:
@@ -158,14 +166,15 @@ class TransactionalProducer:
         except KafkaException as failure:
             error = kafka_error(failure)
             self._abort_quietly(error)
-            raise as_connector_error(error, "produce") from None
+            raise self._failed(error, "produce") from None
         disconnects, began = self._disconnects, self._clock()
         self._until_definite("commit_transaction", self._producer.commit_transaction)
         seconds = self._clock() - began
         try:
             self._producer.poll(0)
-        except KafkaException:
+        except KafkaException as failure:
             # What is committed is committed; only the next transaction needs another one.
+            self._failed(kafka_error(failure), "poll")
             self._worn = True
         else:
             self._worn = self._disconnects > disconnects or seconds > self._timeout
@@ -176,7 +185,10 @@ class TransactionalProducer:
         Let librdkafka's handle go, here and now and without a flush (P14).
 
         What is open is left to the next owner's ``init``. Nothing may be called after it.
+        A fenced one is kept until the process ends, see ``_FENCED_HANDLES``.
         """
+        if self._fenced:
+            _FENCED_HANDLES.append(self._producer)
         del self._producer
 
     @property
@@ -250,7 +262,11 @@ class TransactionalProducer:
                     self._stop.wait(0.05)
                     continue
                 self._abort_quietly(error)
-                raise as_connector_error(error, name) from None
+                raise self._failed(error, name) from None
+
+    def _failed(self, error: KafkaError, doing: str) -> ConnectorError:
+        self._fenced = self._fenced or error.fatal() or next_step(error) is Next.FENCED
+        return as_connector_error(error, doing)
 
     def _abort_quietly(self, cause: KafkaError) -> None:
         """
