@@ -97,7 +97,7 @@ def test_incompatible_schema_is_told_before_anything_is_written(sandbox, simulat
     assert read_all(sandbox.bootstrap_servers, topic) == []
 
     checked = command(environment, "check")
-    assert (0, True) == (checked.returncode, "registry" in checked.stdout)
+    assert (2, True) == (checked.returncode, f"{subject} is incompatible" in checked.stdout)
 
 
 def test_without_a_registry_records_tell_their_own_schema(sandbox, simulator, worker):
