@@ -120,6 +120,6 @@ def test_run_waits_out_refused_credentials(environment, simulator, worker):
     assert "403" in feed["error"]
     topic = f"{environment['CONNECTOR_TOPIC_PREFIX']}monetago.activity"
     running.wait_until(lambda w: w.metric("connector_records_produced_total", topic=topic) == 3, 30)
-    assert running.ready()
+    running.wait_ready()
     assert running.stop() == 0
     assert SECRET not in running.log.read_text()
