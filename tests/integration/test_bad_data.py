@@ -110,7 +110,7 @@ def test_bad_pages_are_tried_again_and_cost_no_memory(sandbox, farm, worker, wat
     }
     reader.wait_for(lambda seen: wanted <= {each.id for each in seen}, 60)
     grown = running.memory("VmHWM") - before
-    assert running.ready()
+    running.wait_ready()
     assert running.stop() == 0
     seen, decoder = reader.stop(), Decoder(sandbox.registry_url)
     for (provider, kind), one in accounts.items():
@@ -248,7 +248,7 @@ def test_a_stream_that_must_not_skip_stops_alone(sandbox, simulator, worker, sco
     simulator.offer("stedi", count=5)
     running.wait_until(lambda w: w.metric(produced, topic=other) == 5, 30, "Stedi goes on")
     assert running.metric("connector_task_stopped", source="stedi") == 0
-    assert running.ready()
+    running.wait_ready()
     assert running.stop() == 0
     assert len(read_all(sandbox.bootstrap_servers, strict)) == 5
     assert read_all(sandbox.bootstrap_servers, letters) == []

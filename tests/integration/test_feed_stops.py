@@ -45,7 +45,7 @@ def test_circle_of_tokens_shows_and_writes_nothing_twice(sandbox, farm, worker, 
     feed = running.feed(one.partition)
     assert feed["state"] == "retrying"
     assert "circle" in feed["error"]
-    assert running.ready()
+    running.wait_ready()
     stedi.configure({"paging": "fresh"})
     wanted = {offered.id for offered in offered_by(simulators, "stedi")}
     reader.wait_for(lambda seen: wanted <= {each.id for each in seen}, 60)

@@ -47,7 +47,7 @@ def test_registry_down_at_start_and_in_the_middle(sandbox, simulator, worker, wa
         simulator.offer("monetago", count=20)
         reader.wait_for(lambda seen: len(seen) >= 40, 30)
         # Its own shards want nothing of the registry: no other worker could do better.
-        assert running.ready()
+        running.wait_ready()
         assert running.metric("connector_shard_restarts_total") == 0
     finally:
         sandbox.registry.start()
