@@ -352,7 +352,7 @@ def test_an_open_transaction_in_the_offsets_delays_only_its_shard(
     assert not one.ready()
     foreign.abort_transaction(15)
     scene.wait_delivered()
-    assert one.ready()
+    one.wait_ready()
     # And a stop does not wait for such a transaction.
     assert one.stop() == 0
 
